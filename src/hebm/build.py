@@ -1,0 +1,87 @@
+"""Configuration to objects: the only place where names become classes."""
+
+import torch
+
+from hebm.config import RunConfig
+from hebm.data import ImageSet, load_images
+from hebm.errors import ConfigError
+from hebm.models import JointModel, LadderEncoder, LadderGenerator, LadderGeometry, LevelShape, make_likelihood
+from hebm.priors import EnergyNetwork, GaussianPrior, JointPrior
+from hebm.randomness import derive_seed
+from hebm.samplers import ShortRunLangevin
+
+__all__ = ["build_images", "build_model", "build_sampler"]
+
+
+def build_model(config: RunConfig) -> JointModel:
+    """Build the untrained model of a configuration, on the CPU, initialised from its seed.
+
+    The global random stream is left as it was.
+
+    Raises:
+        ConfigError: If the image size, channels or levels do not fit together.
+    """
+    geometry = LadderGeometry(
+        (config.data.channels, config.data.size, config.data.size),
+        [LevelShape(level.latents, level.channels) for level in config.model.levels],
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.random.default_generator.manual_seed(derive_seed(config.seed, "init"))
+        likelihood = make_likelihood(config.model.likelihood, config.data.channels, config.model.likelihood_scale)
+        generator = LadderGenerator(
+            geometry, likelihood, merge=config.model.merge, top_width=config.model.top_width
+        )
+        encoder = LadderEncoder(geometry)
+        prior = _build_prior(config, geometry.level_dims)
+    model = JointModel(generator, encoder, prior, build_sampler(config))
+    return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
+
+
+def _build_prior(config: RunConfig, level_dims: tuple[int, ...]) -> GaussianPrior | JointPrior:
+    base = GaussianPrior(level_dims)
+    if config.prior.kind == "gaussian":
+        return base
+    energy = EnergyNetwork(
+        level_dims,
+        width=config.prior.width,
+        depth=config.prior.depth,
+        activation=config.prior.activation,
+        coupling=config.prior.coupling,
+        lipschitz=config.prior.lipschitz,
+    )
+    return JointPrior(base, energy)
+
+
+def build_sampler(config: RunConfig) -> ShortRunLangevin:
+    """Build the sampler of the prior's chains."""
+    section = config.sampler
+    return ShortRunLangevin(n_steps=section.n_steps, step_size=section.step_size, temperature=section.temperature)
+
+
+def build_images(config: RunConfig, split: str) -> ImageSet:
+    """Load one split of a configuration's images.
+
+    Raises:
+        DataError: If the images are missing or cannot be read.
+        ConfigError: If they do not have the configured size and channels.
+    """
+    section = config.data
+    images = load_images(
+        section.name,
+        split,
+        path=section.path,
+        size=section.size,
+        channels=section.channels,
+        on_error=section.on_error,
+        limit=section.limit,
+        holdout=section.holdout,
+        seed=config.seed,
+        download=section.download,
+    )
+    expected = (section.channels, section.size, section.size)
+    if images.image_shape != expected:
+        raise ConfigError(
+            f"the images of {section.name} are {images.image_shape} (channels, height, width), but the "
+            f"configuration says {expected}; set data.size and data.channels."
+        )
+    return images

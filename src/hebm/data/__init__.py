@@ -1,0 +1,16 @@
+"""Image sets by name, as tensors; knows no model."""
+
+from hebm.data.batches import ResidentImages, epoch_order
+from hebm.data.image_set import ImageSet
+from hebm.data.load import data_root, load_images
+from hebm.data.status import SourceStatus, list_sources
+
+__all__ = [
+    "ImageSet",
+    "ResidentImages",
+    "SourceStatus",
+    "data_root",
+    "epoch_order",
+    "list_sources",
+    "load_images",
+]

@@ -1,0 +1,18 @@
+"""Layers and blocks; no probability, no loss."""
+
+from hebm.nn.activations import ACTIVATIONS, Activation, activation_named
+from hebm.nn.convolutions import TwinBlock, conv, halved, initialise_convolutions, transposed
+from hebm.nn.mlp import MLP, FrozenMLP
+
+__all__ = [
+    "ACTIVATIONS",
+    "MLP",
+    "Activation",
+    "FrozenMLP",
+    "TwinBlock",
+    "activation_named",
+    "conv",
+    "halved",
+    "initialise_convolutions",
+    "transposed",
+]

@@ -1,0 +1,127 @@
+r"""Chains over the levels of a prior: short-run from base noise, clamped levels, and a persistent pool.
+
+A chain moves the *flat* state: all levels side by side in one tensor, one gradient evaluation per step.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from hebm.errors import LatentShapeError
+from hebm.latents import Latents, flatten_latents, level_indices, unflatten_latents
+from hebm.randomness import NoiseSource
+from hebm.samplers.langevin import LogDensity, move, require_finite
+
+__all__ = ["ChainResult", "PersistentPool", "ShortRunLangevin"]
+
+
+class ChainResult(NamedTuple):
+    """Where the chains ended, and the log-density of every state they stepped from, [n_steps, B] nats."""
+
+    latents: Latents
+    log_density: Tensor
+
+
+@dataclass(frozen=True)
+class ShortRunLangevin:
+    r"""K unadjusted Langevin steps on all levels together.
+
+    Args:
+        n_steps: K, the number of steps; 0 returns the start.
+        step_size: The step η, in squared units of the latents; the paper's s = 0.4 is 0.08.
+        temperature: τ; 1 samples the target.
+
+    Source: arXiv:2310.09604, section 3.3.
+    """
+
+    n_steps: int = 60
+    step_size: float = 0.08
+    temperature: float = 1.0
+
+    def __call__(
+        self,
+        log_density: LogDensity,
+        initial: Latents,
+        *,
+        clamped: Collection[int] = (),
+        n_steps: int | None = None,
+        generator: NoiseSource = None,
+    ) -> ChainResult:
+        r"""Run the chains; with clamped levels the target is p(free levels | clamped levels).
+
+        Args:
+            log_density: Target up to a constant; it is given the flat state as a tuple of one [B, D] tensor.
+            initial: Starting positions, top level first; clamped levels keep theirs.
+            clamped: Levels that do not move (0 is the top).
+            n_steps: Another number of steps than this sampler's own.
+            generator: Source of the noise; the global stream if None.
+
+        Raises:
+            NonFiniteError: If the log-density was not finite at some step.
+            LatentShapeError: If a clamped level does not exist.
+        """
+        level_dims = [z.shape[1] for z in initial]
+        state = flatten_latents(initial).detach()
+        free = _free_mask(state, level_dims, clamped)
+        trace = []
+        for _ in range(self.n_steps if n_steps is None else n_steps):
+            (state,), info = move(
+                (state,),
+                log_density,
+                step_size=self.step_size,
+                temperature=self.temperature,
+                generator=generator,
+                free=free,
+            )
+            trace.append(info.log_density)
+        log_densities = torch.stack(trace) if trace else state.new_empty(0, len(state))
+        require_finite(log_densities)
+        return ChainResult(unflatten_latents(state, level_dims), log_densities)
+
+
+def _free_mask(state: Tensor, level_dims: list[int], clamped: Collection[int]) -> Latents | None:
+    if not clamped:
+        return None
+    mask = torch.ones(state.shape[1], dtype=state.dtype, device=state.device)
+    mask[level_indices(level_dims, clamped)] = 0
+    return (mask,)
+
+
+class PersistentPool:
+    """A pool of chains that go on from where the last update left them.
+
+    Args:
+        start: Positions of all chains, top level first, [n_chains, d_l] each.
+
+    Source: Tieleman (2008), persistent contrastive divergence.
+    """
+
+    def __init__(self, start: Latents) -> None:
+        self.level_dims = [z.shape[1] for z in start]
+        self.state = flatten_latents(start).detach().clone()
+
+    def choose(self, n: int, generator: torch.Generator) -> Tensor:
+        """Indices of n different chains.
+
+        Raises:
+            LatentShapeError: If the pool has fewer than n chains.
+        """
+        if n > len(self.state):
+            raise LatentShapeError(f"{n} chains are asked of a pool of {len(self.state)}; raise `sampler.n_chains`.")
+        return torch.randperm(len(self.state), generator=generator, device=generator.device)[:n]
+
+    def read(self, indices: Tensor) -> Latents:
+        """Positions of the given chains, top level first."""
+        return unflatten_latents(self.state[indices], self.level_dims)
+
+    def write(self, indices: Tensor, latents: Latents) -> None:
+        """Store where the given chains have moved to."""
+        self.state[indices] = flatten_latents(latents).detach()
+
+    def restart(self, fresh: Latents, probability: float, generator: torch.Generator) -> None:
+        """Put each chain back to a fresh start with the given probability."""
+        picks = torch.rand(len(self.state), generator=generator, device=self.state.device) < probability
+        self.state = torch.where(picks[:, None], flatten_latents(fresh), self.state)

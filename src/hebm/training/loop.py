@@ -1,0 +1,351 @@
+"""The training loop, from a configuration to a run directory, resumable to the same bits."""
+
+import json
+import logging
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+
+from hebm.build import build_images, build_model
+from hebm.config import RunConfig
+from hebm.data import ResidentImages, epoch_order
+from hebm.errors import DataError, HebmError, NonFiniteError, RunDirectoryError
+from hebm.training.checkpoint import (
+    newest_intact,
+    prune_checkpoints,
+    read_tensors,
+    remove_leftovers,
+    verify_checkpoint,
+    write_checkpoint,
+)
+from hebm.training.devices import make_fabric
+from hebm.training.environment import describe_environment, package_version
+from hebm.training.guard import check_divergence, energy_lr_factor, require_another_try
+from hebm.training.metrics_file import MetricsFile
+from hebm.training.run import Run, changed_keys
+from hebm.training.schedules import ema_decay_at, kl_weight_at, lr_factor_at
+from hebm.training.state import TrainingState
+from hebm.training.step import TrainingStep
+
+__all__ = ["Interrupted", "Progress", "check_run_directory", "train"]
+
+logger = logging.getLogger("hebm")
+
+Progress = Callable[[dict[str, Any]], None]
+
+
+class Interrupted(HebmError):
+    """Training was stopped by a signal, after a checkpoint was written."""
+
+
+def check_run_directory(run: Run, config: RunConfig, *, resume: bool) -> None:
+    """Refuse a directory that training would damage, before any work is done.
+
+    Raises:
+        RunDirectoryError: If the directory is not empty and `resume` is not set, or if it holds a run with
+            another configuration.
+    """
+    if run.directory.exists() and not run.directory.is_dir():
+        raise RunDirectoryError(f"{run.directory} is a file; choose another --run-dir.")
+    if not run.directory.exists() or not any(run.directory.iterdir()):
+        return
+    if not resume:
+        raise RunDirectoryError(
+            f"the run directory {run.directory} is not empty; choose another --run-dir, or continue it with --resume."
+        )
+    if run.exists() and (keys := changed_keys(run.config(), config)):
+        raise RunDirectoryError(
+            f"{run.directory} was started with other values of {', '.join(keys)}; resume it with the same ones "
+            f"(hebm train {run.directory / 'config.yaml'} --run-dir {run.directory} --resume), or choose another --run-dir."
+        )
+
+
+def train(
+    config: RunConfig,
+    run_dir: str | Path,
+    *,
+    resume: bool = False,
+    device: str = "auto",
+    devices: int = 1,
+    progress: Progress | None = None,
+) -> Run:
+    """Train a model and keep everything in a run directory.
+
+    Args:
+        config: What to train.
+        run_dir: Where; must be empty or new, unless `resume` is set.
+        resume: Continue the newest intact checkpoint there; start the run where there is none.
+        device: ``auto`` (a GPU if there is one), ``cpu`` or ``cuda``.
+        devices: Processes, one per device, sharing each batch. Under ``torchrun`` or SLURM their numbers count.
+        progress: Called with every log record and with events, on the first process.
+
+    Returns:
+        The run.
+
+    Raises:
+        RunDirectoryError: If the directory holds something else; nothing is written.
+        DataError: If the images are missing or unreadable; nothing is written.
+        DivergenceError: If training diverged in spite of all rollbacks.
+        Interrupted: If a signal stopped it; a checkpoint has been written.
+    """
+    run = Run(Path(run_dir))
+    fabric = make_fabric(config, device=device, devices=devices)
+    if fabric.is_global_zero:
+        check_run_directory(run, config, resume=resume)
+    images = _load_images(config, fabric)
+    with _deterministic(fabric.device):
+        session = _Session(config, run, fabric, ResidentImages(images, fabric.device), progress)
+        session.begin(resume=resume)
+        session.advance()
+    return run
+
+
+def _load_images(config: RunConfig, fabric: Fabric) -> Any:
+    """The training images; the first process of a machine loads first, so that one alone downloads."""
+    with fabric.rank_zero_first(local=True):
+        images = build_images(config, config.data.split)
+    if len(images) < config.trainer.batch_size:
+        raise DataError(
+            f"{config.data.name} has {len(images)} training images, fewer than one batch of "
+            f"{config.trainer.batch_size}; lower trainer.batch_size."
+        )
+    return images
+
+
+class _Session:
+    """One process's part in a training run."""
+
+    def __init__(
+        self, config: RunConfig, run: Run, fabric: Fabric, images: ResidentImages, progress: Progress | None
+    ) -> None:
+        self.config, self.run, self.fabric, self.images = config, run, fabric, images
+        self.progress = progress if fabric.is_global_zero else None
+        self.state = TrainingState(config, fabric.to_device(build_model(config)))  # type: ignore[arg-type]
+        self.step_once = TrainingStep(config, self.state, fabric)
+        self.metrics = MetricsFile(run.metrics_file if fabric.is_global_zero else None)
+        self.steps_per_epoch = len(images) // config.trainer.batch_size
+        n_steps = config.trainer.max_epochs * self.steps_per_epoch
+        self.n_steps = min(n_steps, config.trainer.max_steps or n_steps)
+        self.order: tuple[int, torch.Tensor] | None = None
+
+    def begin(self, *, resume: bool) -> None:
+        """Start anew, or continue the newest intact checkpoint."""
+        path = None
+        if resume:
+            path, refused = newest_intact(self.run.checkpoints)
+            for reason in refused:
+                self._say({"event": "checkpoint_refused", "reason": reason})
+        if path is not None:
+            meta = self._restore(path)
+            if self.fabric.is_global_zero:
+                remove_leftovers(self.run.checkpoints)
+            self.metrics.cut(meta["metrics_bytes"])
+            self._say({"event": "resumed", "step": self.state.step})
+            return
+        if self.fabric.is_global_zero:
+            self.run.directory.mkdir(parents=True, exist_ok=True)
+            environment = describe_environment(self.fabric.device, self.fabric.world_size)
+            (self.run.directory / "environment.json").write_text(json.dumps(environment, indent=1) + "\n")
+            (self.run.directory / "config.yaml").write_text(self.config.to_yaml(), encoding="utf-8")
+            self.metrics.cut(0)
+        self.save()
+
+    def advance(self) -> None:
+        """Take all remaining steps.
+
+        Raises:
+            DivergenceError: If training diverged in spite of all rollbacks.
+            Interrupted: If a signal stopped it.
+        """
+        trainer = self.config.trainer
+        interval_start, interval_steps = time.perf_counter(), 0
+        with _watched_signals() as received:
+            while self.state.step < self.n_steps:
+                trouble = self._take_step()
+                interval_steps += 1
+                log_now = self.state.step % trainer.log_every_steps == 0 or self.state.step == self.n_steps
+                save_now = self.state.step % trainer.checkpoint_every_steps == 0 or self.state.step == self.n_steps
+                if trouble is None and log_now:
+                    seconds = time.perf_counter() - interval_start
+                    trouble = self._log(interval_steps * trainer.batch_size / seconds)
+                    interval_start, interval_steps = time.perf_counter(), 0
+                elif trouble is None and save_now:
+                    trouble = check_divergence(self._peek(), trainer.guard)
+                if trouble is not None:
+                    self._roll_back(trouble)
+                    continue
+                stopping = self._any_process(bool(received))
+                if save_now or stopping:
+                    self.save()
+                if stopping:
+                    raise Interrupted(f"stopped by a signal at step {self.state.step}; continue with --resume.")
+
+    def _take_step(self) -> str | None:
+        state, trainer, step = self.state, self.config.trainer, self.state.step
+        factor = lr_factor_at(
+            step,
+            kind=trainer.lr_schedule,
+            decay=trainer.lr_decay,
+            n_steps=self.n_steps,
+            steps_per_epoch=self.steps_per_epoch,
+        )
+        _set_lr(state.optimizers["autoencoder"], trainer.autoencoder.lr * factor)
+        if "energy" in state.optimizers:
+            _set_lr(state.optimizers["energy"], self._energy_lr(factor))
+        kl_weight = kl_weight_at(step, warmup_steps=self.config.objective.kl_warmup_steps)
+        try:
+            terms = self.step_once(self._batch(step), kl_weight=kl_weight)
+        except NonFiniteError as error:
+            return str(error)
+        state.ema.update(state.model, ema_decay_at(step, decay=trainer.ema_decay))
+        state.means.add(terms)
+        state.step += 1
+        self.lr_factor = factor
+        return None
+
+    def _energy_lr(self, factor: float) -> float:
+        guard = self.config.trainer.guard
+        return self.config.trainer.energy.lr * factor * energy_lr_factor(self.state.rollbacks, guard)
+
+    def _batch(self, step: int) -> torch.Tensor:
+        epoch, position = divmod(step, self.steps_per_epoch)
+        if self.order is None or self.order[0] != epoch:
+            self.order = epoch, epoch_order(len(self.images), seed=self.config.seed, epoch=epoch)
+        share = self.config.trainer.batch_size // self.fabric.world_size
+        start = position * self.config.trainer.batch_size + self.fabric.global_rank * share
+        return self.images.batch(self.order[1][start : start + share])
+
+    def _peek(self) -> dict[str, float | list[float]]:
+        means = self.state.means
+        return {name: self._mean(total / means.count).tolist() for name, total in means.sums.items()}
+
+    def _mean(self, value: torch.Tensor) -> torch.Tensor:
+        if self.fabric.world_size == 1:
+            return value
+        reduced = self.fabric.all_reduce(value, reduce_op="mean")
+        assert isinstance(reduced, torch.Tensor)
+        return reduced
+
+    def _log(self, images_per_s: float) -> str | None:
+        """Write the means since the last log line; what is wrong with them, if anything."""
+        means = self.state.means.take(self._mean)
+        trouble = check_divergence(means, self.config.trainer.guard)
+        if trouble is not None:
+            return trouble
+        record: dict[str, Any] = {
+            "step": self.state.step,
+            "epoch": self.state.step / self.steps_per_epoch,
+            "images_per_s": images_per_s,
+            **means,
+            "lr": self.config.trainer.autoencoder.lr * self.lr_factor,
+        }
+        if "energy" in self.state.optimizers:
+            record["energy_lr"] = self._energy_lr(self.lr_factor)
+        self.metrics.write(record)
+        if self.progress is not None:
+            self.progress({**record, "n_steps": self.n_steps})
+        return None
+
+    def _roll_back(self, reason: str) -> None:
+        """Return to the last good scheduled checkpoint with a lower energy learning rate.
+
+        Raises:
+            DivergenceError: If all tries are spent.
+        """
+        failed_at, tries = self.state.step, self.state.rollbacks
+        every = self.config.trainer.checkpoint_every_steps
+        last_good = failed_at - 1 - (failed_at - 1) % every if failed_at else 0
+        path, _ = newest_intact(self.run.checkpoints, before=last_good + 1)
+        while path is not None and int(path.name.removeprefix("step-")) % every:
+            path, _ = newest_intact(self.run.checkpoints, before=int(path.name.removeprefix("step-")))
+        record = {"event": "diverged", "step": failed_at, "reason": reason, "tries": tries}
+        self._say(record)
+        require_another_try(tries, reason, failed_at, self.config.trainer.guard)
+        if path is None:
+            raise RunDirectoryError(f"{self.run.checkpoints} has no intact checkpoint to roll back to; start again.")
+        self._restore(path)
+        self.state.rollbacks = tries + 1
+        self._say({"event": "rollback", "step": self.state.step, "energy_lr": self._energy_lr(1.0)})
+
+    def _restore(self, path: Path) -> dict[str, Any]:
+        meta = verify_checkpoint(path)
+        self.state.load({stem: read_tensors(path, stem) for stem in ("model", "ema", "trainer")}, meta)
+        return meta
+
+    def _say(self, record: dict[str, Any]) -> None:
+        """Report an event in the metrics file and on the terminal."""
+        if self.fabric.is_global_zero:
+            self.metrics.write(record)
+            if self.progress is not None:
+                self.progress(record)
+            else:
+                logger.warning("%s", record)
+
+    def save(self) -> None:
+        """Write a checkpoint (first process only; all hold the same state)."""
+        if self.fabric.is_global_zero:
+            meta = {
+                **self.state.counters(),
+                "hebm_version": package_version(),
+                "config_hash": self.config.hash(),
+                "metrics_bytes": self.metrics.n_bytes,
+            }
+            trainer = self.config.trainer
+            write_checkpoint(self.run.checkpoints, self.state.step, self.state.tensors(), meta)
+            prune_checkpoints(
+                self.run.checkpoints, keep=trainer.keep_checkpoints, every=trainer.checkpoint_every_steps
+            )
+        self.fabric.barrier()
+
+    def _any_process(self, flag: bool) -> bool:
+        if self.fabric.world_size == 1:
+            return flag
+        return bool(self.fabric.all_reduce(torch.tensor(float(flag)), reduce_op="sum") > 0)
+
+
+def _set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+
+
+@contextmanager
+def _watched_signals() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM instead of dying of them; a second one is obeyed at once."""
+    received: list[int] = []
+
+    def remember(number: int, frame: FrameType | None) -> None:
+        received.append(number)
+        if len(received) > 1:
+            raise KeyboardInterrupt
+
+    try:
+        before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
+    except ValueError:  # not in the main thread: signals are the caller's business
+        yield received
+        return
+    try:
+        yield received
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+@contextmanager
+def _deterministic(device: torch.device) -> Iterator[None]:
+    """Deterministic kernels while training on a GPU, restored afterwards; CPU kernels are deterministic already."""
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = before

@@ -1,0 +1,91 @@
+"""Everything a training run carries from one step to the next, as plain tensors and numbers."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Adam, Optimizer
+
+from hebm.config import OptimizerConfig, RunConfig
+from hebm.models import JointModel
+from hebm.randomness import named_generator
+from hebm.samplers import PersistentPool
+from hebm.training.ema import EmaModel
+from hebm.training.means import RunningMeans
+
+__all__ = ["TrainingState"]
+
+STREAMS = ("posterior", "prior", "pool")
+
+
+class TrainingState:
+    """Model, averaged model, optimisers, random streams, persistent chains and counters of one run.
+
+    Args:
+        config: The run's configuration.
+        model: The model in its initial state, on its device.
+    """
+
+    def __init__(self, config: RunConfig, model: JointModel) -> None:
+        self.model = model
+        self.ema = EmaModel(model)
+        self.step = 0
+        self.rollbacks = 0
+        self.means = RunningMeans()
+        self.streams = {name: named_generator(config.seed, name, device=model.device) for name in STREAMS}
+        nets = [*model.generator.parameters(), *model.encoder.parameters()]
+        self.optimizers: dict[str, Optimizer] = {"autoencoder": _adam(nets, config.trainer.autoencoder)}
+        self.pool: PersistentPool | None = None
+        if model.prior.energy is not None:
+            self.optimizers["energy"] = _adam(list(model.prior.energy.parameters()), config.trainer.energy)
+            if config.sampler.start == "persistent":
+                self.pool = self._fresh_pool(config.sampler.n_chains)
+
+    def _fresh_pool(self, n_chains: int) -> PersistentPool:
+        like = next(self.model.parameters())
+        return PersistentPool(self.model.prior.sample_base(n_chains, like=like, generator=self.streams["pool"]))
+
+    def tensors(self) -> dict[str, dict[str, Tensor]]:
+        """The state's tensors by file: ``model``, ``ema`` and ``trainer``."""
+        trainer = {f"stream.{name}": stream.get_state() for name, stream in self.streams.items()}
+        for name, optimizer in self.optimizers.items():
+            for index, slots in optimizer.state_dict()["state"].items():
+                trainer |= {f"optimizer.{name}.{index}.{slot}": value for slot, value in slots.items()}
+        trainer |= {f"mean.{name}": value for name, value in self.means.tensors().items()}
+        if self.pool is not None:
+            trainer["pool"] = self.pool.state
+        return {"model": self.model.state_dict(), "ema": self.ema.model.state_dict(), "trainer": trainer}
+
+    def counters(self) -> dict[str, Any]:
+        """The state's numbers, for the checkpoint's JSON."""
+        return {"rollbacks": self.rollbacks}
+
+    def load(self, tensors: dict[str, dict[str, Tensor]], meta: dict[str, Any]) -> None:
+        """Put back what :meth:`tensors` and :meth:`counters` gave; shapes must agree."""
+        self.model.load_state_dict(tensors["model"])
+        self.ema.model.load_state_dict(tensors["ema"])
+        trainer = tensors["trainer"]
+        for name, stream in self.streams.items():
+            stream.set_state(trainer[f"stream.{name}"])
+        for name, optimizer in self.optimizers.items():
+            _load_optimizer(optimizer, _below(trainer, f"optimizer.{name}."))
+        self.means.load(_below(trainer, "mean."))
+        if self.pool is not None:
+            self.pool.state = trainer["pool"].to(self.pool.state)
+        self.step, self.rollbacks = meta["step"], meta["rollbacks"]
+
+
+def _adam(parameters: list[torch.nn.Parameter], section: OptimizerConfig) -> Adam:
+    return Adam(parameters, lr=section.lr, betas=section.betas, weight_decay=section.weight_decay, fused=True)
+
+
+def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _load_optimizer(optimizer: Optimizer, tensors: dict[str, Tensor]) -> None:
+    slots: dict[int, dict[str, Tensor]] = {}
+    for name, value in tensors.items():
+        index, slot = name.split(".", 1)
+        slots.setdefault(int(index), {})[slot] = value
+    optimizer.load_state_dict({"state": slots, "param_groups": optimizer.state_dict()["param_groups"]})
