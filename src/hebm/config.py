@@ -135,11 +135,17 @@ class ObjectiveConfig(Config):
 class OptimizerConfig(Config):
     """One Adam."""
 
-    lr: PositiveFloat
+    lr: PositiveFloat = 1e-3
     betas: tuple[Probability, Probability] = (0.9, 0.999)
     weight_decay: NonNegativeFloat = 0.0
     grad_clip: PositiveFloat | None = None
     """Largest norm of the gradient; null: no clipping."""
+
+
+class EnergyOptimizerConfig(OptimizerConfig):
+    """The energy's Adam: the same keys, a lower default rate."""
+
+    lr: PositiveFloat = 1e-4
 
 
 class GuardConfig(Config):
@@ -165,9 +171,9 @@ class TrainerConfig(Config):
     batch_size: PositiveInt = 100
     """Images per step over all processes together."""
     precision: Annotated[Literal["32", "bf16"], BeforeValidator(_precision)] = "32"
-    autoencoder: OptimizerConfig = OptimizerConfig(lr=1e-3)
+    autoencoder: OptimizerConfig = OptimizerConfig()
     """Generator and encoder."""
-    energy: OptimizerConfig = OptimizerConfig(lr=1e-4)
+    energy: EnergyOptimizerConfig = EnergyOptimizerConfig()
     lr_schedule: Literal["constant", "exponential", "cosine"] = "constant"
     lr_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     """exponential: factor per epoch; cosine: factor reached at the end."""

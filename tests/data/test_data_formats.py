@@ -143,6 +143,27 @@ def test_arrays_of_every_layout_are_read_exactly(tmp_path: Path, layout: str) ->
     assert (loaded.labels is None) == (labels is None)
 
 
+def test_floats_go_to_the_nearest_level(tmp_path: Path) -> None:
+    """x becomes round(255 x), in chunks: every item of a long array."""
+    values = np.random.default_rng(0).random((1500, 2, 2))
+    np.save(tmp_path / "set.npy", values)
+    loaded = load_images("array", "all", path=tmp_path / "set.npy", root=tmp_path)
+    assert np.abs(loaded.images[:, 0] - 255 * values).max() <= 0.5
+
+
+def test_parquet_takes_every_image_format(tmp_path: Path) -> None:
+    """Lossless WebP, PNG and BMP bytes come back exactly."""
+    images = pictures(3, 8, 8, 3)
+    contents = []
+    for picture, kind in zip(images, ("WEBP", "PNG", "BMP"), strict=True):
+        buffer = io.BytesIO()
+        as_pillow(picture).save(buffer, kind, **({"lossless": True} if kind == "WEBP" else {}))
+        contents.append(buffer.getvalue())
+    write_parquet(tmp_path / "set.parquet", contents, None)
+    loaded = load_images("parquet", "all", path=tmp_path / "set.parquet", root=tmp_path)
+    np.testing.assert_array_equal(loaded.images, images)
+
+
 @pytest.mark.parametrize(
     ("array", "message"),
     [

@@ -83,6 +83,5 @@ class ImageSet:
         for start in range(0, len(self), rows):
             digest.update(np.ascontiguousarray(self.images[start : start + rows]).data)
         if self.labels is not None:
-            digest.update(b"labels")
             digest.update(np.ascontiguousarray(self.labels, dtype="<i8").data)
         return digest.hexdigest()

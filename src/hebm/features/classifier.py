@@ -20,7 +20,7 @@ from hebm.randomness import named_generator
 
 __all__ = ["ClassifierExtractor", "default_epochs", "train_classifier"]
 
-_LEARNING_RATE = 3e-3
+_LEARNING_RATE = 1e-2
 _WEIGHT_DECAY = 1e-2
 
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from hebm.distributions import DiagonalNormal
 from hebm.models.geometry import LadderGeometry
 from hebm.models.posterior import LatentPosterior
-from hebm.nn import TwinBlock, conv, initialise_convolutions
+from hebm.nn import TwinBlock, at_least_float32, conv, initialise_convolutions
 
 __all__ = ["LadderEncoder"]
 
@@ -31,8 +31,9 @@ class GaussianHead(nn.Module):
         self.log_variance = nn.Linear(n_in, n_latents)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Mean and scale, each [B, n_latents], in float32 whatever the features are."""
-        mean, log_variance = self.mean(features).float(), self.log_variance(features).float()
+        """Mean and scale, each [B, n_latents], in float32 where the features have less precision."""
+        mean = at_least_float32(self.mean(features))
+        log_variance = at_least_float32(self.log_variance(features))
         return mean, (log_variance.exp() + VARIANCE_FLOOR).sqrt()
 
 

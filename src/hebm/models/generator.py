@@ -17,7 +17,7 @@ from hebm.distributions import ImageDistribution
 from hebm.latents import Latents, check_latents
 from hebm.models.geometry import LadderGeometry
 from hebm.models.likelihood import Likelihood
-from hebm.nn import initialise_convolutions, transposed
+from hebm.nn import at_least_float32, initialise_convolutions, transposed
 
 __all__ = ["AddLadder", "ConcatLadder", "LadderGenerator"]
 
@@ -146,6 +146,9 @@ class LadderGenerator(nn.Module):
         top_width: Hidden width of the top level's dense layers; its channels if None.
         slope: Negative slope of the leaky ReLUs.
 
+    Raises:
+        ValueError: If `merge` is unknown.
+
     Source: arXiv:2310.09604, eq. (5); layers as in its released code.
     """
 
@@ -159,6 +162,8 @@ class LadderGenerator(nn.Module):
         slope: float = 0.2,
     ) -> None:
         super().__init__()
+        if merge not in LADDERS:
+            raise ValueError(f"merge {merge!r} is unknown; choose one of {sorted(LADDERS)}.")
         self.geometry = geometry
         self.ladder = LADDERS[merge](geometry, top_width or geometry.levels[0].channels, slope)
         self.likelihood = likelihood
@@ -167,5 +172,5 @@ class LadderGenerator(nn.Module):
     def forward(self, latents: Latents) -> ImageDistribution:
         """[B, d_l] per level, top first, to p(x|z) over images in model coordinates."""
         check_latents(latents, self.geometry.level_dims)
-        distribution: ImageDistribution = self.likelihood(self.ladder(latents).float())
+        distribution: ImageDistribution = self.likelihood(at_least_float32(self.ladder(latents)))
         return distribution

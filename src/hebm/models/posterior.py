@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from hebm.distributions import DiagonalNormal
-from hebm.latents import Latents, unflatten_latents
+from hebm.latents import Latents, flatten_latents, unflatten_latents
 from hebm.randomness import NoiseSource, standard_normal
 
 __all__ = ["LatentPosterior"]
@@ -47,10 +47,12 @@ class LatentPosterior:
 
     def sample(self, generator: NoiseSource = None) -> Latents:
         """Reparametrised draws of all levels, with one draw of noise for the flat state."""
-        dims = [mean.shape[1] for mean in self.mean]
-        flat = torch.empty(len(self.mean[0]), sum(dims), dtype=self.mean[0].dtype, device=self.mean[0].device)
-        noise = unflatten_latents(standard_normal(flat, generator), dims)
-        return tuple(level.at(eps) for level, eps in zip(self.levels, noise, strict=True))
+        return self.at(standard_normal(flatten_latents(self.mean), generator))
+
+    def at(self, eps: Tensor) -> Latents:
+        r"""The points :math:`\mu_l + \sigma_l\epsilon_l` for a given flat noise [B, D], top level first."""
+        noise = unflatten_latents(eps, [mean.shape[1] for mean in self.mean])
+        return tuple(level.at(part) for level, part in zip(self.levels, noise, strict=True))
 
     def log_prob(self, latents: Latents) -> Tensor:
         r""":math:`\sum_l \log q(z_l|x)`, [B] nats."""

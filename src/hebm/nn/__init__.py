@@ -3,6 +3,7 @@
 from hebm.nn.activations import ACTIVATIONS, Activation, activation_named
 from hebm.nn.convolutions import TwinBlock, conv, halved, initialise_convolutions, transposed
 from hebm.nn.mlp import MLP, FrozenMLP
+from hebm.nn.precision import at_least_float32
 
 __all__ = [
     "ACTIVATIONS",
@@ -11,6 +12,7 @@ __all__ = [
     "FrozenMLP",
     "TwinBlock",
     "activation_named",
+    "at_least_float32",
     "conv",
     "halved",
     "initialise_convolutions",

@@ -60,7 +60,7 @@ class ShortRunLangevin:
             generator: Source of the noise; the global stream if None.
 
         Raises:
-            NonFiniteError: If the log-density was not finite at some step.
+            NonFiniteError: If the log-density was not finite at some step, or the last positions are not.
             LatentShapeError: If a clamped level does not exist.
         """
         level_dims = [z.shape[1] for z in initial]
@@ -78,7 +78,7 @@ class ShortRunLangevin:
             )
             trace.append(info.log_density)
         log_densities = torch.stack(trace) if trace else state.new_empty(0, len(state))
-        require_finite(log_densities)
+        require_finite(log_densities, (state,))
         return ChainResult(unflatten_latents(state, level_dims), log_densities)
 
 

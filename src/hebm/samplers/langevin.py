@@ -70,12 +70,12 @@ def langevin_step(
         New positions without gradient history, and the diagnostics of this step.
 
     Raises:
-        NonFiniteError: If the log-density is not finite.
+        NonFiniteError: If the log-density or a new position is not finite.
 
     Source: Nijkamp et al. (2019), arXiv:1904.09770; arXiv:2310.09604, eq. (9), whose s is sqrt(2 * step_size).
     """
     moved, info = move(latents, log_density, step_size=step_size, temperature=temperature, generator=generator, free=free)
-    require_finite(info.log_density)
+    require_finite(info.log_density, moved)
     return moved, info
 
 
@@ -102,15 +102,18 @@ def move(
     return moved, LangevinInfo(value, grad_norm)
 
 
-def require_finite(log_density: Tensor) -> None:
-    """Stop if a log-density is infinite or not a number.
+def require_finite(log_density: Tensor, positions: Latents) -> None:
+    """Stop if a log-density, or a position that the last step reached, is infinite or not a number.
 
     Raises:
-        NonFiniteError: Naming how many chains are lost and what to change.
+        NonFiniteError: Naming how many are lost and what to change.
     """
+    advice = "lower `sampler.step_size` or the energy's learning rate, or bound the energy (`prior.lipschitz`)."
     finite = torch.isfinite(log_density)
     if not finite.all():
-        raise NonFiniteError(
-            f"the log-density of {int((~finite).sum())} of {finite.numel()} chain states is not finite; "
-            "lower `sampler.step_size` or the energy's learning rate, or bound the energy (`prior.lipschitz`)."
-        )
+        lost = int((~finite).sum())
+        raise NonFiniteError(f"the log-density of {lost} of {finite.numel()} chain states is not finite; {advice}")
+    finite = torch.cat([torch.isfinite(z) for z in positions], dim=1)
+    if not finite.all():
+        lost = int((~finite).any(1).sum())
+        raise NonFiniteError(f"the gradient threw {lost} of {len(finite)} chains out of the finite numbers; {advice}")

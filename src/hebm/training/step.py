@@ -14,7 +14,7 @@ from hebm.errors import NonFiniteError
 from hebm.latents import Latents, flatten_latents, unflatten_latents
 from hebm.models import JointModel
 from hebm.objectives import ElboTerms, autoencoder_loss, contrastive_loss
-from hebm.randomness import NoiseSource, ShardedGenerator
+from hebm.randomness import ShardedGenerator, standard_normal
 from hebm.training.state import TrainingState
 
 __all__ = ["TrainingStep"]
@@ -22,18 +22,26 @@ __all__ = ["TrainingStep"]
 
 class AutoencoderPass(nn.Module):
     """Images to a posterior sample, its distortion and rates: what generator and encoder learn from, in one
-    module so that one wrapper synchronises both nets."""
+    module so that one wrapper synchronises both nets.
 
-    def __init__(self, model: JointModel) -> None:
+    Under bf16 the nets' matrix products and convolutions run in bfloat16; images, latents and every term of the
+    bound stay in float32.
+    """
+
+    def __init__(self, model: JointModel, *, bf16: bool) -> None:
         super().__init__()
         self.generator = model.generator
         self.encoder = model.encoder
+        self.bf16 = bf16
 
-    def forward(self, y: Tensor, generator: NoiseSource) -> tuple[Tensor, Tensor, Tensor]:
-        """Flat posterior sample [B, D], distortion [B], rates [L, B] (top first)."""
-        posterior = self.encoder(y)
-        latents = posterior.sample(generator)
-        distortion = -self.generator(latents).log_prob(y)
+    def forward(self, y: Tensor, eps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Images [B, C, H, W] in model coordinates and flat noise [B, D] to a flat posterior sample [B, D],
+        its distortion [B], and rates [L, B] (top first)."""
+        with torch.autocast(y.device.type, dtype=torch.bfloat16, enabled=self.bf16):
+            posterior = self.encoder(y)
+            latents = posterior.at(eps)
+            likelihood = self.generator(latents)
+        distortion = -likelihood.log_prob(y)
         return flatten_latents(latents), distortion, torch.stack(posterior.rate_per_level())
 
 
@@ -50,7 +58,7 @@ class TrainingStep:
     def __init__(self, config: RunConfig, state: TrainingState, fabric: Fabric) -> None:
         self.config, self.state, self.fabric = config, state, fabric
         self.autoencoder, self.autoencoder_optimizer = fabric.setup(
-            AutoencoderPass(state.model), state.optimizers["autoencoder"]
+            AutoencoderPass(state.model, bf16=config.trainer.precision == "bf16"), state.optimizers["autoencoder"]
         )
         if state.model.prior.energy is not None:
             self.energy, self.energy_optimizer = fabric.setup(
@@ -69,7 +77,9 @@ class TrainingStep:
         return terms if self.state.model.prior.energy is None else terms | self._energy_step(latents)
 
     def _autoencoder_step(self, y: Tensor, kl_weight: float) -> tuple[dict[str, Tensor], Latents]:
-        flat, distortion, rates = self.autoencoder(y, self._shard("posterior"))
+        n_latents = sum(self.state.model.level_dims)
+        eps = standard_normal(y.new_empty(len(y), n_latents), self._shard("posterior"))
+        flat, distortion, rates = self.autoencoder(y, eps)
         energy = self.state.model.prior.energy
         energies = energy.frozen()(flat) if energy is not None else torch.zeros_like(distortion)
         losses = autoencoder_loss(

@@ -1,0 +1,5 @@
+"""``python -m hebm``: the same as the ``hebm`` command."""
+
+from hebm.cli import main
+
+main()

@@ -1,0 +1,60 @@
+"""``hebm train``."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from hebm.cli.options import DeviceOption
+from hebm.cli.output import say
+from hebm.cli.progress import TrainingProgress
+from hebm.config import RunConfig, load_config
+from hebm.training import Run, check_run_directory, train
+
+__all__ = ["train_run"]
+
+
+def train_run(
+    preset: Annotated[str, typer.Argument(help="Preset (see `hebm presets`) or YAML file.")],
+    run_dir: Annotated[Path | None, typer.Option(help="Where to keep the run; runs/PRESET by default.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key; may be repeated.")
+    ] = None,
+    device: DeviceOption = "auto",
+    devices: Annotated[int, typer.Option(min=1, help="Processes, one per device.")] = 1,
+    precision: Annotated[str | None, typer.Option(help="32 or bf16.")] = None,
+    max_steps: Annotated[int | None, typer.Option(min=1, help="Stop after so many steps.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Continue where the run directory stands.")] = False,
+    twin: Annotated[
+        bool, typer.Option("--twin", help="Then train the Gaussian twin (energy off) in RUN_DIR/twin.")
+    ] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved configuration and stop.")] = False,
+) -> None:
+    """Train a model."""
+    config = load_config(preset, _overrides(settings, precision, max_steps))
+    if dry_run:
+        say(config.to_yaml().rstrip())
+        return
+    directory = run_dir or Path("runs") / Path(preset).stem
+    plans = [(config, directory)]
+    if twin:
+        plans.append((config.with_overrides(["prior.kind=gaussian"]), directory / "twin"))
+    for plan, place in plans:
+        check_run_directory(Run(place), plan, resume=resume)
+    for plan, place in plans:
+        _train_one(plan, place, resume=resume, device=device, devices=devices)
+
+
+def _train_one(config: RunConfig, directory: Path, *, resume: bool, device: str, devices: int) -> None:
+    say(f"training {config.data.name}, prior {config.prior.kind}, in {directory}")
+    with TrainingProgress() as progress:
+        train(config, directory, resume=resume, device=device, devices=devices, progress=progress)
+
+
+def _overrides(settings: list[str] | None, precision: str | None, max_steps: int | None) -> list[str]:
+    overrides = list(settings or [])
+    if precision is not None:
+        overrides.append(f"trainer.precision={precision}")
+    if max_steps is not None:
+        overrides.append(f"trainer.max_steps={max_steps}")
+    return overrides

@@ -1,0 +1,81 @@
+"""Suites by name, and the result files they write."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hebm.config import RunConfig
+from hebm.errors import ConfigError
+from hebm.evaluation.samples import evaluate_samples
+from hebm.models import JointModel
+from hebm.training.checkpoint import checkpoint_step
+from hebm.training.environment import hardware_name, package_version
+from hebm.training.run import Run
+
+__all__ = ["SUITES", "evaluate", "suite_names"]
+
+Suite = Callable[..., dict[str, Any]]
+
+SUITES: dict[str, Suite] = {"samples": evaluate_samples}
+
+
+def suite_names(names: list[str]) -> list[str]:
+    """Resolve ``all`` and refuse unknown names.
+
+    Raises:
+        ConfigError: If a suite is unknown.
+    """
+    if unknown := sorted(set(names) - {*SUITES, "all"}):
+        raise ConfigError(f"suite {unknown[0]!r} is unknown; choose from {', '.join([*SUITES, 'all'])}.")
+    return list(SUITES) if "all" in names else list(dict.fromkeys(names))
+
+
+def evaluate(run: Run, suite: str, *, seed: int = 0, device: torch.device | str = "cpu", step: int | None = None) -> Path:
+    """Run one suite on a run's averaged weights and write ``evaluation/SUITE.json``.
+
+    Args:
+        run: The run.
+        suite: Name of the suite.
+        seed: Of everything that is drawn.
+        device: Where to compute.
+        step: Step of the checkpoint; the newest if None.
+
+    Returns:
+        The result file.
+
+    Raises:
+        ConfigError: If the suite is unknown.
+        RunDirectoryError: If there is no checkpoint.
+    """
+    (name,) = suite_names([suite])
+    config, checkpoint = run.config(), run.checkpoint(step)
+    model: JointModel = run.model(step=checkpoint_step(checkpoint)).to(device)
+    started = time.perf_counter()
+    results = SUITES[name](model, config, seed=seed)
+    record = _header(name, config, checkpoint, seed, device, time.perf_counter() - started)
+    return _write(run.evaluation / f"{name}.json", {**record, "results": results})
+
+
+def _header(
+    suite: str, config: RunConfig, checkpoint: Path, seed: int, device: torch.device | str, duration_s: float
+) -> dict[str, Any]:
+    return {
+        "suite": suite,
+        "hebm_version": package_version(),
+        "config_hash": config.hash(),
+        "checkpoint_step": checkpoint_step(checkpoint),
+        "seed": seed,
+        "hardware": hardware_name(device),
+        "duration_s": duration_s,
+    }
+
+
+def _write(path: Path, record: dict[str, Any]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f".{path.name}.partial")
+    partial.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n")
+    return partial.replace(path)

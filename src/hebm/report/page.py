@@ -1,0 +1,115 @@
+"""The report of a run: one HTML file with everything inside, and no script."""
+
+from dataclasses import dataclass
+from importlib.resources import files
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined
+from markupsafe import Markup
+from matplotlib.figure import Figure
+
+from hebm.report.atomic import write_atomically
+from hebm.report.events import event_sentences
+from hebm.report.facts import key_facts
+from hebm.report.figure import to_svg
+from hebm.report.history import History
+from hebm.report.pictures import hierarchy_pictures, image_pair, prior_pictures, traversal_pictures
+from hebm.report.plots import chain_figure, energy_figure, loss_figure, rate_figure
+from hebm.report.run_files import RunFiles, dig, read_run
+from hebm.report.tables import ResultTable, gap_sentence, generic_table, samples_table
+
+__all__ = ["write_report"]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """A plot with its words; `svg` is trusted markup."""
+
+    svg: Markup
+    title: str
+    caption: str
+
+
+def write_report(run_dir: str | Path) -> Path:
+    """Write ``report.html`` into a run directory; where files are missing, the command that makes them is named.
+
+    Args:
+        run_dir: A run directory; only its ``config.yaml`` has to be there.
+
+    Returns:
+        Path of the page.
+
+    Raises:
+        RunDirectoryError: If it has no readable ``config.yaml``.
+    """
+    run = read_run(Path(run_dir))
+    path = run.directory / "report.html"
+    write_atomically(path, _render(run).encode("utf-8"))
+    return path
+
+
+def _render(run: RunFiles) -> str:
+    blocks = {"trim_blocks": True, "lstrip_blocks": True}
+    template = Environment(autoescape=True, undefined=StrictUndefined, **blocks).from_string(
+        _resource("template.html.j2")
+    )
+    return template.render(
+        css=Markup(_resource("style.css")),
+        run=run,
+        data_name=dig(run.config, "data", "name") or "unnamed data",
+        description=run.config.get("description") or "",
+        facts=key_facts(run),
+        pairs=image_pair(run),
+        priors=prior_pictures(run),
+        hierarchy=hierarchy_pictures(run),
+        traversals=traversal_pictures(run),
+        samples=samples_table(run) if run.results("samples") else None,
+        gap=gap_sentence(run),
+        tables=_other_tables(run),
+        curves=_curves(run.history),
+        chain=_chain(run),
+        events=event_sentences(run.history),
+    )
+
+
+def _resource(name: str) -> str:
+    return (files("hebm.report") / name).read_text(encoding="utf-8")
+
+
+def _other_tables(run: RunFiles) -> list[ResultTable]:
+    return [generic_table(run, suite) for suite in run.suites if suite != "samples"]
+
+
+def _curves(history: History) -> list[Curve]:
+    """The curves whose quantities were logged."""
+    logged = {key for record in history.records for key in record}
+    curves = []
+    if logged & {"loss", "distortion"}:
+        alt = "Loss and distortion in nats per image against the training step."
+        caption = "Distortion is −log p(x|z); the loss adds the rate and the energy of the data's latents."
+        curves.append(_curve(loss_figure(history), "loss", "Loss and distortion", caption, alt))
+    if "rate_per_level" in logged:
+        alt = "Rate of every level in nats per image against the training step."
+        caption = "What each level tells about an image beyond the base prior. A level at zero is not in use."
+        curves.append(_curve(rate_figure(history), "rate", "Rate per level", caption, alt))
+    if {"energy_data", "energy_prior"} <= logged:
+        alt = "Energy of data-side latents and of prior samples, and their gap, against the training step."
+        caption = "Only differences mean something. The gap should settle near zero, not run away."
+        curves.append(_curve(energy_figure(history), "energy", "Energy", caption, alt))
+    return curves
+
+
+def _chain(run: RunFiles) -> Curve | None:
+    chain = run.results("samples").get("energy_along_chain")
+    if not isinstance(chain, dict):
+        return None
+    alt = "Mean energy of prior chains ± sd against the Langevin step, and the band of held-out images."
+    caption = (
+        "Chains start from the base prior and should settle inside the band of held-out images. "
+        "Still falling at the end: more steps are needed. Below the band: the chains sit where no data are."
+    )
+    return _curve(chain_figure(chain), "chain", "From noise to samples", caption, alt)
+
+
+def _curve(figure: Figure, name: str, title: str, caption: str, alt: str) -> Curve:
+    return Curve(Markup(to_svg(figure, name=name, alt=alt)), title, caption)

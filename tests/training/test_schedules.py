@@ -1,0 +1,85 @@
+"""Schedules: learning rate, KL weight, averaging constant; and what they do to a run."""
+
+import math
+from pathlib import Path
+
+import pytest
+import torch
+
+from hebm.training import train
+from hebm.training.ema import EmaModel
+from hebm.training.schedules import ema_decay_at, kl_weight_at, lr_factor_at
+from tests.training.tiny import tiny_config
+
+
+@pytest.mark.parametrize(
+    ("kind", "step", "expected"),
+    [
+        ("constant", 77, 1.0),
+        ("exponential", 9, 1.0),
+        ("exponential", 10, 0.9),
+        ("exponential", 25, 0.81),
+        ("cosine", 0, 1.0),
+        ("cosine", 50, 0.95),
+        ("cosine", 100, 0.9),
+        ("cosine", 25, 0.9 + 0.1 * 0.5 * (1 + math.cos(math.pi / 4))),
+    ],
+)
+def test_learning_rate_factors(kind: str, step: int, expected: float) -> None:
+    """decay 0.9, 100 steps, 10 steps per epoch."""
+    assert lr_factor_at(step, kind=kind, decay=0.9, n_steps=100, steps_per_epoch=10) == pytest.approx(expected)
+
+
+def test_kl_weight_rises_linearly_to_one() -> None:
+    """1/4, 2/4, 3/4, 1, 1; and 1 without warm-up."""
+    assert [kl_weight_at(t, warmup_steps=4) for t in range(5)] == [0.25, 0.5, 0.75, 1.0, 1.0]
+    assert kl_weight_at(0, warmup_steps=0) == 1.0
+
+
+def test_ema_follows_its_formula() -> None:
+    """One update moves every parameter by exactly 1 - decay of the way."""
+    from hebm.build import build_model
+
+    model = build_model(tiny_config())
+    ema = EmaModel(model)
+    before = [p.clone() for p in ema.model.parameters()]
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(1.0)
+    ema.update(model, 0.75)
+    for old, new in zip(before, ema.model.parameters(), strict=True):
+        torch.testing.assert_close(new, old + 0.25)
+    assert ema_decay_at(0, decay=0.999) == 0.1
+    assert ema_decay_at(10**6, decay=0.999) == 0.999
+
+
+def test_schedules_reach_the_optimisers(tmp_path: Path) -> None:
+    """The logged rates are the scheduled ones: cosine to a tenth at the end."""
+    config = tiny_config("trainer.lr_schedule=cosine", "trainer.lr_decay=0.1", "trainer.log_every_steps=1")
+    records = train(config, tmp_path / "run").metrics()
+    assert records[0]["lr"] == pytest.approx(1e-3)
+    expected = 1e-3 * lr_factor_at(29, kind="cosine", decay=0.1, n_steps=30, steps_per_epoch=10)
+    assert records[-1]["lr"] == pytest.approx(expected)
+    assert records[-1]["energy_lr"] == pytest.approx(expected / 10)
+
+
+def test_gradient_clipping_bounds_the_update(tmp_path: Path) -> None:
+    """With a tiny bound and plain gradients the nets hardly move; without it they do (weights of step 1)."""
+    def moved(name: str, *overrides: str) -> float:
+        run = train(tiny_config("trainer.max_steps=1", "trainer.autoencoder.betas=[0.0, 0.0]", *overrides), tmp_path / name)
+        start = run.model(step=0, weights="model") if (run.checkpoints / "step-00000000").exists() else None
+        assert start is not None
+        end = run.model(weights="model")
+        return max((a - b).abs().max().item() for a, b in zip(start.parameters(), end.parameters(), strict=True))
+
+    assert moved("clipped", "trainer.autoencoder.grad_clip=1e-12", "trainer.energy.grad_clip=1e-12") < 1e-3 * moved("free")
+
+
+def test_bf16_trains_and_keeps_latents_and_energies_in_float32(tmp_path: Path) -> None:
+    """The loss curve stays within a few per cent of float32's; parameters stay float32."""
+    full = train(tiny_config(), tmp_path / "full").metrics()
+    run = train(tiny_config("trainer.precision=bf16"), tmp_path / "half")
+    for a, b in zip(full, run.metrics(), strict=True):
+        assert b["loss"] == pytest.approx(a["loss"], rel=0.05)
+        assert b["loss"] != a["loss"]
+    assert {p.dtype for p in run.model(weights="model").parameters()} == {torch.float32}
