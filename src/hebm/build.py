@@ -5,7 +5,14 @@ import torch
 from hebm.config import RunConfig
 from hebm.data import ImageSet, load_images
 from hebm.errors import ConfigError
-from hebm.models import JointModel, LadderEncoder, LadderGenerator, LadderGeometry, LevelShape, make_likelihood
+from hebm.models import (
+    JointModel,
+    LadderEncoder,
+    LadderGenerator,
+    LadderGeometry,
+    LevelShape,
+    make_likelihood,
+)
 from hebm.priors import EnergyNetwork, GaussianPrior, JointPrior
 from hebm.randomness import derive_seed
 from hebm.samplers import ShortRunLangevin
@@ -26,8 +33,10 @@ def build_model(config: RunConfig) -> JointModel:
         [LevelShape(level.latents, level.channels) for level in config.model.levels],
     )
     with torch.random.fork_rng(devices=[]):
-        torch.random.default_generator.manual_seed(derive_seed(config.seed, "init"))
-        likelihood = make_likelihood(config.model.likelihood, config.data.channels, config.model.likelihood_scale)
+        torch.manual_seed(derive_seed(config.seed, "init"))
+        likelihood = make_likelihood(
+            config.model.likelihood, config.data.channels, config.model.likelihood_scale
+        )
         generator = LadderGenerator(
             geometry, likelihood, merge=config.model.merge, top_width=config.model.top_width
         )
@@ -55,7 +64,9 @@ def _build_prior(config: RunConfig, level_dims: tuple[int, ...]) -> GaussianPrio
 def build_sampler(config: RunConfig) -> ShortRunLangevin:
     """Build the sampler of the prior's chains."""
     section = config.sampler
-    return ShortRunLangevin(n_steps=section.n_steps, step_size=section.step_size, temperature=section.temperature)
+    return ShortRunLangevin(
+        n_steps=section.n_steps, step_size=section.step_size, temperature=section.temperature
+    )
 
 
 def build_images(config: RunConfig, split: str) -> ImageSet:

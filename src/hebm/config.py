@@ -168,6 +168,8 @@ class TrainerConfig(Config):
     max_epochs: PositiveInt = 10
     max_steps: PositiveInt | None = None
     """Stops earlier than `max_epochs` if set."""
+    energy_only_steps: NonNegativeInt = 0
+    """Further steps after those, in which generator and encoder rest at their averages and the energy alone learns."""
     batch_size: PositiveInt = 100
     """Images per step over all processes together."""
     precision: Annotated[Literal["32", "bf16"], BeforeValidator(_precision)] = "32"
@@ -233,7 +235,9 @@ class RunConfig(Config):
 
 def preset_names() -> list[str]:
     """Names of the presets shipped with the package."""
-    return sorted(p.name.removesuffix(".yaml") for p in files("hebm.presets").iterdir() if p.name.endswith(".yaml"))
+    return sorted(
+        p.name.removesuffix(".yaml") for p in files("hebm.presets").iterdir() if p.name.endswith(".yaml")
+    )
 
 
 def preset_text(name: str) -> str:
@@ -270,7 +274,9 @@ def load_config(source: str | Path, overrides: Iterable[str] = ()) -> RunConfig:
     except yaml.YAMLError as error:
         raise ConfigError(f"{source} is not valid YAML: {error}") from error
     if not isinstance(values, dict):
-        raise ConfigError(f"{source} must be a YAML mapping with the keys {', '.join(RunConfig.model_fields)}.")
+        raise ConfigError(
+            f"{source} must be a YAML mapping with the keys {', '.join(RunConfig.model_fields)}."
+        )
     return _validated(_overridden(values, overrides), str(source))
 
 
@@ -306,7 +312,9 @@ def _assign(values: dict[str, Any], parts: list[str], value: object) -> None:
 
 def _list_index(target: list[Any], part: str, parts: list[str]) -> int:
     if not part.isdecimal() or int(part) >= len(target):
-        raise ConfigError(f"{'.'.join(parts)} does not exist: choose an item from 0 to {len(target) - 1}, not {part}.")
+        raise ConfigError(
+            f"{'.'.join(parts)} does not exist: choose an item from 0 to {len(target) - 1}, not {part}."
+        )
     return int(part)
 
 
@@ -322,7 +330,9 @@ def _explain(detail: dict[str, Any]) -> str:
     location = [str(part) for part in detail["loc"]]
     key = ".".join(location)
     if detail["type"] == "extra_forbidden":
-        return f"the key {key!r} is unknown.{_nearest(key, sorted(_known_keys(RunConfig)), last=location[-1])}"
+        return (
+            f"the key {key!r} is unknown.{_nearest(key, sorted(_known_keys(RunConfig)), last=location[-1])}"
+        )
     if detail["type"] == "missing":
         return f"the key {key!r} is missing; add it."
     message = str(detail["msg"]).removeprefix("Value error, ")

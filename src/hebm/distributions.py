@@ -13,7 +13,13 @@ from torch import Tensor
 
 from hebm.randomness import NoiseSource, standard_normal
 
-__all__ = ["Bernoulli", "DiagonalNormal", "DiscretizedLogistic", "ImageDistribution", "standard_normal_log_prob"]
+__all__ = [
+    "Bernoulli",
+    "DiagonalNormal",
+    "DiscretizedLogistic",
+    "ImageDistribution",
+    "standard_normal_log_prob",
+]
 
 N_BINS = 256
 

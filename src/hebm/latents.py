@@ -32,7 +32,7 @@ def unflatten_latents(flat: Tensor, level_dims: Sequence[int]) -> Latents:
             f"a flat state of {sum(level_dims)} latents per item is expected (levels {list(level_dims)}, "
             f"top first), but its shape is {list(flat.shape)}; pass [B, {sum(level_dims)}]."
         )
-    return tuple(flat.split(list(level_dims), dim=1))
+    return torch.split(flat, list(level_dims), dim=1)
 
 
 def check_latents(latents: Latents, level_dims: Sequence[int]) -> None:
@@ -62,4 +62,6 @@ def level_indices(level_dims: Sequence[int], levels: Collection[int]) -> list[in
             f"levels {unknown} do not exist: this model has levels 0 (top) to {len(level_dims) - 1} (bottom)."
         )
     starts = [sum(level_dims[:level]) for level in range(len(level_dims))]
-    return [start + i for level, start in enumerate(starts) if level in levels for i in range(level_dims[level])]
+    return [
+        start + i for level, start in enumerate(starts) if level in levels for i in range(level_dims[level])
+    ]

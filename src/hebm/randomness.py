@@ -10,7 +10,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-__all__ = ["NoiseSource", "ShardedGenerator", "derive_seed", "named_generator", "random_integers", "standard_normal"]
+__all__ = [
+    "NoiseSource",
+    "ShardedGenerator",
+    "derive_seed",
+    "named_generator",
+    "random_integers",
+    "standard_normal",
+]
 
 
 @dataclass(frozen=True)

@@ -37,7 +37,7 @@ def test_langevin_has_the_exact_stationary_variance(temperature: float, seeded: 
 
 def tilted(z: Tensor) -> Tensor:
     """An asymmetric energy: a soft wall on the right of a standard normal, and a pull to the left."""
-    return 1.5 * F.softplus(4 * z) / 2
+    return 0.75 * F.softplus(4 * z)
 
 
 def tilted_grad(z: Tensor) -> Tensor:

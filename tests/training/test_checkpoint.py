@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.training.tiny import tiny_config
 
 from hebm.errors import CheckpointError
 from hebm.training import Run, load, train
@@ -17,7 +18,6 @@ from hebm.training.checkpoint import (
     verify_checkpoint,
     write_checkpoint,
 )
-from tests.training.tiny import tiny_config
 
 
 def write(directory: Path, step: int) -> Path:

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.training.tiny import tiny_config
 
 from hebm.config import GuardConfig
 from hebm.errors import DivergenceError
@@ -12,7 +13,6 @@ from hebm.training import train
 from hebm.training.checkpoint import read_meta
 from hebm.training.guard import check_divergence, energy_lr_factor
 from hebm.training.step import TrainingStep
-from tests.training.tiny import tiny_config
 
 
 def fault(monkeypatch: pytest.MonkeyPatch, *, at_step: int, times: int, spoil: str) -> list[int]:

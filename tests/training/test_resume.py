@@ -11,17 +11,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.training.tiny import tiny_config
 
 from hebm.config import RunConfig
 from hebm.errors import RunDirectoryError
+from hebm.latents import Latents
 from hebm.training import Interrupted, Run, train
 from hebm.training.checkpoint import list_checkpoints
 from hebm.training.step import TrainingStep
-from tests.training.tiny import tiny_config
 
 VARIANTS = {
     "joint": (),
     "persistent": ("sampler.start=persistent", "sampler.n_chains=50", "sampler.restart_probability=0.1"),
+    "energy_only": ("trainer.max_steps=6", "trainer.energy_only_steps=15"),
     "spectral": ("prior.lipschitz=1", "objective.kl_warmup_steps=20", "trainer.lr_schedule=cosine"),
 }
 
@@ -59,20 +61,22 @@ def test_a_run_stopped_in_the_middle_ends_in_the_same_bits(
 
 def interrupt_during_step(step: int, patch: pytest.MonkeyPatch) -> None:
     """Send SIGTERM to this process in the middle of one training step."""
-    healthy = TrainingStep.__call__
+    healthy = TrainingStep._energy_step
 
-    def interrupted(self: TrainingStep, x: torch.Tensor, *, kl_weight: float) -> dict[str, torch.Tensor]:
+    def interrupted(self: TrainingStep, data_latents: Latents) -> dict[str, torch.Tensor]:
         if self.state.step == step:
             os.kill(os.getpid(), signal.SIGTERM)
-        return healthy(self, x, kl_weight=kl_weight)
+        return healthy(self, data_latents)
 
-    patch.setattr(TrainingStep, "__call__", interrupted)
+    patch.setattr(TrainingStep, "_energy_step", interrupted)
 
 
 @pytest.mark.slow
 def test_a_run_killed_at_random_moments_ends_in_the_same_bits(tmp_path: Path) -> None:
     """SIGKILL to a real process, five times at random moments, then --resume: equal weights, EMA, optimisers, streams."""
-    config = tiny_config("trainer.max_steps=400", "trainer.checkpoint_every_steps=7", "sampler.start=persistent")
+    config = tiny_config(
+        "trainer.max_steps=400", "trainer.checkpoint_every_steps=7", "sampler.start=persistent"
+    )
     train(config, tmp_path / "whole")
     (tmp_path / "config.yaml").write_text(config.to_yaml())
     command = [sys.executable, "-m", "hebm", "train", str(tmp_path / "config.yaml")]

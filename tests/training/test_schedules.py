@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
+from tests.training.tiny import tiny_config
 
 from hebm.training import train
 from hebm.training.ema import EmaModel
 from hebm.training.schedules import ema_decay_at, kl_weight_at, lr_factor_at
-from tests.training.tiny import tiny_config
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,9 @@ from tests.training.tiny import tiny_config
 )
 def test_learning_rate_factors(kind: str, step: int, expected: float) -> None:
     """decay 0.9, 100 steps, 10 steps per epoch."""
-    assert lr_factor_at(step, kind=kind, decay=0.9, n_steps=100, steps_per_epoch=10) == pytest.approx(expected)
+    assert lr_factor_at(step, kind=kind, decay=0.9, n_steps=100, steps_per_epoch=10) == pytest.approx(
+        expected
+    )
 
 
 def test_kl_weight_rises_linearly_to_one() -> None:
@@ -65,14 +67,22 @@ def test_schedules_reach_the_optimisers(tmp_path: Path) -> None:
 
 def test_gradient_clipping_bounds_the_update(tmp_path: Path) -> None:
     """With a tiny bound and plain gradients the nets hardly move; without it they do (weights of step 1)."""
+
     def moved(name: str, *overrides: str) -> float:
-        run = train(tiny_config("trainer.max_steps=1", "trainer.autoencoder.betas=[0.0, 0.0]", *overrides), tmp_path / name)
+        run = train(
+            tiny_config("trainer.max_steps=1", "trainer.autoencoder.betas=[0.0, 0.0]", *overrides),
+            tmp_path / name,
+        )
         start = run.model(step=0, weights="model") if (run.checkpoints / "step-00000000").exists() else None
         assert start is not None
         end = run.model(weights="model")
-        return max((a - b).abs().max().item() for a, b in zip(start.parameters(), end.parameters(), strict=True))
+        return max(
+            (a - b).abs().max().item() for a, b in zip(start.parameters(), end.parameters(), strict=True)
+        )
 
-    assert moved("clipped", "trainer.autoencoder.grad_clip=1e-12", "trainer.energy.grad_clip=1e-12") < 1e-3 * moved("free")
+    assert moved(
+        "clipped", "trainer.autoencoder.grad_clip=1e-12", "trainer.energy.grad_clip=1e-12"
+    ) < 1e-3 * moved("free")
 
 
 def test_bf16_trains_and_keeps_latents_and_energies_in_float32(tmp_path: Path) -> None:
@@ -83,3 +93,20 @@ def test_bf16_trains_and_keeps_latents_and_energies_in_float32(tmp_path: Path) -
         assert b["loss"] == pytest.approx(a["loss"], rel=0.05)
         assert b["loss"] != a["loss"]
     assert {p.dtype for p in run.model(weights="model").parameters()} == {torch.float32}
+
+
+def test_energy_only_steps_hold_the_averaged_nets_and_move_the_energy(tmp_path: Path) -> None:
+    """After the joint steps generator and encoder equal the averages of that moment; the energy goes on."""
+    joint = train(tiny_config(), tmp_path / "joint").model()
+    run = train(tiny_config("trainer.energy_only_steps=10"), tmp_path / "longer")
+    longer = run.model(weights="model")
+    for name in ("generator", "encoder"):
+        held, now = getattr(joint, name).state_dict(), getattr(longer, name).state_dict()
+        assert all(torch.equal(held[key], now[key]) for key in held)
+    assert longer.prior.energy is not None
+    assert joint.prior.energy is not None
+    pairs = zip(longer.prior.energy.parameters(), joint.prior.energy.parameters(), strict=True)
+    assert any(not torch.equal(a, b) for a, b in pairs)
+    last = run.metrics()[-1]
+    assert (last["step"], last["phase"]) == (40, "energy")
+    assert "distortion" not in last

@@ -61,5 +61,7 @@ def main() -> None:
 
 
 def _fail(message: str, status: int) -> None:
-    console(stderr=True).print(f"error: {message}", style="red", markup=False, highlight=False, soft_wrap=True)
+    console(stderr=True).print(
+        f"error: {message}", style="red", markup=False, highlight=False, soft_wrap=True
+    )
     sys.exit(status)

@@ -15,7 +15,15 @@ def data() -> None:
     for heading in ("data set", "there", "looked for in", "files", "what it is"):
         table.add_column(heading)
     for source in list_sources():
-        there = ", ".join(source.splits_present) if source.present else "downloads" if source.downloadable else "-"
-        place = "data.path" if source.folder is None and not source.present else str(source.folder or "built in")
+        there = (
+            ", ".join(source.splits_present)
+            if source.present
+            else "downloads"
+            if source.downloadable
+            else "-"
+        )
+        place = (
+            "data.path" if source.folder is None and not source.present else str(source.folder or "built in")
+        )
         table.add_row(source.name, there, place, ", ".join(source.files), source.description)
     console().print(table)

@@ -16,7 +16,9 @@ __all__ = ["features"]
 
 def features(
     preset: Annotated[str, typer.Argument(help="Preset or YAML file whose data to use.")],
-    settings: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key.")] = None,
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key.")
+    ] = None,
     device: DeviceOption = "auto",
 ) -> None:
     """Train and cache the feature network that `evaluate --suite samples` measures distances with."""

@@ -32,7 +32,9 @@ def write_pictures(run: Run, model: JointModel, *, seed: int) -> None:
         "base": (torch.cat(list(images_from_prior(model, N_IMAGES, seed=seed, n_steps=0))), N_COLUMNS),
     }
     for level in range(n_levels):
-        redrawn = hierarchy_images(model, level, n_items=N_ITEMS, n_draws=N_DRAWS, mode="conditional", seed=seed)
+        redrawn = hierarchy_images(
+            model, level, n_items=N_ITEMS, n_draws=N_DRAWS, mode="conditional", seed=seed
+        )
         grids[f"hierarchy-level-{level}"] = (redrawn, N_DRAWS + 1)
         swept = traverse_images(model, level, values=SWEEP, seed=seed)
         grids[f"traverse-level-{level}"] = (swept, len(SWEEP))

@@ -54,7 +54,8 @@ class TrainingProgress:
 
 def _terms_text(record: dict[str, Any]) -> str:
     levels = " ".join(f"{rate:.1f}" for rate in record["rate_per_level"])
-    text = f"{record['images_per_s']:,.0f} images/s · distortion {record['distortion']:.1f} · rate {record['rate']:.1f} ({levels})"
+    distortion = f"distortion {record['distortion']:.1f}" if "distortion" in record else "energy only"
+    text = f"{record['images_per_s']:,.0f} images/s · {distortion} · rate {record['rate']:.1f} ({levels})"
     if "energy_data" in record:
         text += f" · energy gap {record['energy_data'] - record['energy_prior']:+.2f}"
     return text

@@ -24,7 +24,10 @@ def reconstruct(
         Path | None, typer.Argument(help="Folder of images, or .npz/.npy array; held-out images by default.")
     ] = None,
     levels: Annotated[
-        str, typer.Option(help="all, or top:k to keep the k top levels and draw the rest from the conditional prior.")
+        str,
+        typer.Option(
+            help="all, or top:k to keep the k top levels and draw the rest from the conditional prior."
+        ),
     ] = "all",
     n: Annotated[int, typer.Option(min=1, help="At most so many images.")] = 32,
     seed: SeedOption = 0,
@@ -39,7 +42,9 @@ def reconstruct(
     x_hat = partial_reconstructions(model, x, n_kept=n_kept, seed=seed).cpu()
     columns = min(16, len(x))
     name = "reconstruction" if levels == "all" else f"reconstruction-top{n_kept}"
-    save_grid(interleave_rows(x, x_hat, n_columns=columns), out or run.samples / f"{name}.png", n_columns=columns)
+    save_grid(
+        interleave_rows(x, x_hat, n_columns=columns), out or run.samples / f"{name}.png", n_columns=columns
+    )
 
 
 def _n_kept(levels: str, n_levels: int) -> int:
@@ -47,7 +52,9 @@ def _n_kept(levels: str, n_levels: int) -> int:
         return n_levels
     kept = levels.removeprefix("top:")
     if not levels.startswith("top:") or not kept.isdecimal() or not 0 <= int(kept) <= n_levels:
-        raise ConfigError(f"--levels {levels!r} is not understood; write all, or top:k with k from 0 to {n_levels}.")
+        raise ConfigError(
+            f"--levels {levels!r} is not understood; write all, or top:k with k from 0 to {n_levels}."
+        )
     return int(kept)
 
 
@@ -58,4 +65,6 @@ def _load(config: RunConfig, images: Path | None) -> ImageSet:
         raise DataError(f"{images} does not exist; give a folder of images, or a .npz or .npy file.")
     kind = "folder" if images.is_dir() else "array"
     section = config.data
-    return load_images(kind, "all", path=images, size=section.size, channels=section.channels, on_error=section.on_error)
+    return load_images(
+        kind, "all", path=images, size=section.size, channels=section.channels, on_error=section.on_error
+    )

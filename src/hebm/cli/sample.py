@@ -22,7 +22,8 @@ def sample(
     n: Annotated[int, typer.Option(min=1, help="Number of images.")] = 64,
     seed: SeedOption = 0,
     out: Annotated[
-        Path | None, typer.Option(help="FILE.png (one grid), FILE.npz (uint8 array `images`) or a folder of PNGs.")
+        Path | None,
+        typer.Option(help="FILE.png (one grid), FILE.npz (uint8 array `images`) or a folder of PNGs."),
     ] = None,
     steps: Annotated[
         int | None, typer.Option(min=0, help="Chain steps; as trained by default, 0 samples the base prior.")

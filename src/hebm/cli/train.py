@@ -16,7 +16,9 @@ __all__ = ["train_run"]
 
 def train_run(
     preset: Annotated[str, typer.Argument(help="Preset (see `hebm presets`) or YAML file.")],
-    run_dir: Annotated[Path | None, typer.Option(help="Where to keep the run; runs/PRESET by default.")] = None,
+    run_dir: Annotated[
+        Path | None, typer.Option(help="Where to keep the run; runs/PRESET by default.")
+    ] = None,
     settings: Annotated[
         list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="Change a key; may be repeated.")
     ] = None,
@@ -24,11 +26,15 @@ def train_run(
     devices: Annotated[int, typer.Option(min=1, help="Processes, one per device.")] = 1,
     precision: Annotated[str | None, typer.Option(help="32 or bf16.")] = None,
     max_steps: Annotated[int | None, typer.Option(min=1, help="Stop after so many steps.")] = None,
-    resume: Annotated[bool, typer.Option("--resume", help="Continue where the run directory stands.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Continue where the run directory stands.")
+    ] = False,
     twin: Annotated[
         bool, typer.Option("--twin", help="Then train the Gaussian twin (energy off) in RUN_DIR/twin.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print the resolved configuration and stop.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print the resolved configuration and stop.")
+    ] = False,
 ) -> None:
     """Train a model."""
     config = load_config(preset, _overrides(settings, precision, max_steps))

@@ -49,7 +49,7 @@ def hierarchy_images(
         others = _first_latents(model, n_items + n_draws, seed)[level][n_items:]
         pasted = others.repeat(n_items, 1)
         redrawn = tuple(pasted if i == level else z for i, z in enumerate(repeated))
-    images = model.decode(redrawn).unflatten(0, (n_items, n_draws))
+    images = model.decode(redrawn).reshape(n_items, n_draws, *model.image_shape)
     return torch.cat([model.decode(held)[:, None], images], dim=1).flatten(0, 1)
 
 

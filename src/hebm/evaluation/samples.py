@@ -19,7 +19,13 @@ from hebm.errors import DataError
 from hebm.evaluation.chain_energy import energy_along_chain
 from hebm.evaluation.generate import images_from_prior, reconstructions
 from hebm.features import FeatureExtractor, build_extractor, extract_features, image_batches
-from hebm.metrics import GaussianStatistics, ImageQualityMean, frechet_distance, kernel_distance, precision_recall
+from hebm.metrics import (
+    GaussianStatistics,
+    ImageQualityMean,
+    frechet_distance,
+    kernel_distance,
+    precision_recall,
+)
 from hebm.models import JointModel
 from hebm.randomness import named_generator
 
@@ -60,9 +66,13 @@ def evaluate_samples(model: JointModel, config: RunConfig, *, seed: int) -> dict
     extractor = _extractor(config, test, model.device)
     real = extract_features(extractor, image_batches(test.images))
     quality = ImageQualityMean()
-    rebuilt = extract_features(extractor, _watched(reconstructions(model, image_batches(test.images)), quality))
+    rebuilt = extract_features(
+        extractor, _watched(reconstructions(model, image_batches(test.images)), quality)
+    )
     prior, base = (
-        extract_features(extractor, images_from_prior(model, config.evaluation.n_samples, seed=seed, n_steps=steps))
+        extract_features(
+            extractor, images_from_prior(model, config.evaluation.n_samples, seed=seed, n_steps=steps)
+        )
         for steps in (None, 0)
     )
     return {

@@ -34,7 +34,9 @@ def suite_names(names: list[str]) -> list[str]:
     return list(SUITES) if "all" in names else list(dict.fromkeys(names))
 
 
-def evaluate(run: Run, suite: str, *, seed: int = 0, device: torch.device | str = "cpu", step: int | None = None) -> Path:
+def evaluate(
+    run: Run, suite: str, *, seed: int = 0, device: torch.device | str = "cpu", step: int | None = None
+) -> Path:
     """Run one suite on a run's averaged weights and write ``evaluation/SUITE.json``.
 
     Args:

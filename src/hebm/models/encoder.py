@@ -75,7 +75,8 @@ class LadderEncoder(nn.Module):
         sizes = [size, *reversed(geometry.lower_sizes)]
         widths = [channels, *(level.channels for level in lower)]
         self.blocks = nn.ModuleList(
-            TwinBlock(n_in, n_out, s, slope) for (n_in, n_out), s in zip(pairwise(widths), sizes[:-1], strict=True)
+            TwinBlock(n_in, n_out, s, slope)
+            for (n_in, n_out), s in zip(pairwise(widths), sizes[:-1], strict=True)
         )
         self.reduction = Reduction(widths[-1], geometry, slope)
         top, top_map = geometry.levels[0], geometry.reduction_sizes[-1] ** 2

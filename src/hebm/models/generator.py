@@ -26,6 +26,11 @@ def _dense(*widths: int) -> nn.ModuleList:
     return nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(widths))
 
 
+def _as_map(values: Tensor, size: int) -> Tensor:
+    """Unfold [B, C * size * size] to maps [B, C, size, size]."""
+    return values.reshape(len(values), -1, size, size)
+
+
 def _growth(channels: int, geometry: LadderGeometry) -> nn.ModuleList:
     """Transposed convolutions from the top map up to the highest ladder map (to the image at L = 1)."""
     sizes = list(reversed(geometry.reduction_sizes))
@@ -55,10 +60,12 @@ class AddLadder(nn.Module):
         self.growth = _growth(start, geometry)
         self.join_sizes = (1, *sizes[1:])[: len(lower)]
         self.joins = nn.ModuleList(
-            nn.Linear(level.latents, level.channels * s * s) for level, s in zip(lower, self.join_sizes, strict=True)
+            nn.Linear(level.latents, level.channels * s * s)
+            for level, s in zip(lower, self.join_sizes, strict=True)
         )
         self.widening = nn.ModuleList(
-            transposed(level.channels, level.channels, a, b) for level, (a, b) in zip(lower, pairwise([*sizes, size]), strict=True)
+            transposed(level.channels, level.channels, a, b)
+            for level, (a, b) in zip(lower, pairwise([*sizes, size]), strict=True)
         )
         widths = [level.channels for level in lower] or [start]
         out_sizes = [*sizes[1:], size]
@@ -73,16 +80,15 @@ class AddLadder(nn.Module):
         hidden = self.top[2](F.leaky_relu(self.top[1](hidden), self.slope))
         if lower:
             hidden = hidden + self.joins[0](lower[0])
-        hidden = self.unfold(hidden).unflatten(1, (-1, self.start_size, self.start_size))
-        hidden = F.leaky_relu(hidden, self.slope)
+        hidden = F.leaky_relu(_as_map(self.unfold(hidden), self.start_size), self.slope)
         for layer in self.growth:
             hidden = F.leaky_relu(layer(hidden), self.slope)
         if not lower:
-            return self.mixing[0](hidden)
+            image: Tensor = self.mixing[0](hidden)
+            return image
         for i, (widen, mix) in enumerate(zip(self.widening, self.mixing, strict=True)):
             if i > 0:
-                size = self.join_sizes[i]
-                hidden = hidden + self.joins[i](lower[i]).unflatten(1, (-1, size, size))
+                hidden = hidden + _as_map(self.joins[i](lower[i]), self.join_sizes[i])
             hidden = mix(F.leaky_relu(widen(hidden), self.slope))
         return hidden
 
@@ -108,10 +114,13 @@ class ConcatLadder(nn.Module):
         self.growth = _growth(start, geometry)
         stream = [start, *(level.channels for level in lower)]
         self.joins = nn.ModuleList(
-            nn.Linear(level.latents, c * s * s) for level, c, s in zip(lower, stream[:-1], self.sizes, strict=True)
+            nn.Linear(level.latents, c * s * s)
+            for level, c, s in zip(lower, stream[:-1], self.sizes, strict=True)
         )
         self.blocks = nn.ModuleList(
-            nn.ModuleList([transposed(2 * a, a, s, s), transposed(a, b, s, s_out), transposed(b, b, s_out, s_out)])
+            nn.ModuleList(
+                [transposed(2 * a, a, s, s), transposed(a, b, s, s_out), transposed(b, b, s_out, s_out)]
+            )
             for (a, b), (s, s_out) in zip(pairwise(stream), pairwise([*self.sizes, size]), strict=False)
         )
         self.last = transposed(stream[-1], channels, size, size)
@@ -121,16 +130,17 @@ class ConcatLadder(nn.Module):
         hidden, *lower = latents
         for layer in self.top:
             hidden = F.leaky_relu(layer(hidden), self.slope)
-        hidden = hidden.unflatten(1, (-1, self.start_size, self.start_size))
+        hidden = _as_map(hidden, self.start_size)
         for layer in self.growth:
             hidden = F.leaky_relu(layer(hidden), self.slope)
         for z, join, block, size in zip(lower, self.joins, self.blocks, self.sizes, strict=True):
-            joined = F.leaky_relu(join(z), self.slope).unflatten(1, (-1, size, size))
+            joined = _as_map(F.leaky_relu(join(z), self.slope), size)
             hidden = torch.cat([hidden, joined], dim=1)
             assert isinstance(block, nn.ModuleList)
             for layer in block:
                 hidden = F.leaky_relu(layer(hidden), self.slope)
-        return self.last(hidden)
+        image: Tensor = self.last(hidden)
+        return image
 
 
 LADDERS = {"add": AddLadder, "concat": ConcatLadder}

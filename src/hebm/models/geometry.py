@@ -53,7 +53,9 @@ class LadderGeometry:
                 f"images must be {SMALLEST_IMAGE} to {LARGEST_IMAGE} pixels wide, but these have {height}; resize them (data.size)."
             )
         if channels not in (1, 3):
-            raise ConfigError(f"images must have 1 or 3 channels, but these have {channels}; set data.channels to 1 or 3.")
+            raise ConfigError(
+                f"images must have 1 or 3 channels, but these have {channels}; set data.channels to 1 or 3."
+            )
         if not levels:
             raise ConfigError("model.levels is empty; give at least one level of {latents, channels}.")
 

@@ -125,7 +125,12 @@ class JointModel(nn.Module):
 
     @torch.no_grad()
     def resample(
-        self, latents: Latents, levels: Collection[int], *, n_steps: int | None = None, generator: NoiseSource = None
+        self,
+        latents: Latents,
+        levels: Collection[int],
+        *,
+        n_steps: int | None = None,
+        generator: NoiseSource = None,
     ) -> Latents:
         """Redraw some levels from p(z_levels | the other levels), the others held; chains start at base noise.
 

@@ -7,7 +7,14 @@ from torch import Tensor, nn
 
 from hebm.distributions import Bernoulli, DiagonalNormal, DiscretizedLogistic, ImageDistribution
 
-__all__ = ["LIKELIHOODS", "BernoulliLikelihood", "GaussianLikelihood", "Likelihood", "LogisticLikelihood", "make_likelihood"]
+__all__ = [
+    "LIKELIHOODS",
+    "BernoulliLikelihood",
+    "GaussianLikelihood",
+    "Likelihood",
+    "LogisticLikelihood",
+    "make_likelihood",
+]
 
 LIKELIHOODS = ("gaussian", "gaussian_learned", "bernoulli", "discretized_logistic")
 

@@ -9,7 +9,6 @@ from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 from torch.nn.utils.parametrizations import spectral_norm
 
 from hebm.nn.activations import Activation, activation_named
@@ -40,7 +39,9 @@ class FrozenMLP:
             hidden = self.activation.forward(pre_activations[-1])
         value = torch.addmm(self.biases[-1], hidden, self.weights[-1].t()).squeeze(1)
         grad = self.weights[-1].expand(len(z), -1)
-        for weight, pre_activation in zip(reversed(self.weights[:-1]), reversed(pre_activations), strict=True):
+        for weight, pre_activation in zip(
+            reversed(self.weights[:-1]), reversed(pre_activations), strict=True
+        ):
             grad = self.activation.backward(grad, pre_activation) @ weight
         return value, grad
 
@@ -61,14 +62,17 @@ class MLP(nn.Module):
     Source: Miyato et al. (2018), arXiv:1802.05957, for the spectral normalisation.
     """
 
-    def __init__(self, n_in: int, width: int, depth: int, activation: str, lipschitz: float | None = None) -> None:
+    def __init__(
+        self, n_in: int, width: int, depth: int, activation: str, lipschitz: float | None = None
+    ) -> None:
         super().__init__()
         self.activation = activation_named(activation)
         self.output_scale = 1.0 if lipschitz is None else lipschitz
         widths = [n_in, *[width] * depth, 1]
         layers = [nn.Linear(a, b) for a, b in pairwise(widths)]
         if lipschitz is not None:
-            layers = [spectral_norm(layer) for layer in layers]
+            for layer in layers:
+                spectral_norm(layer)
         self.layers = nn.ModuleList(layers)
 
     def forward(self, z: Tensor) -> Tensor:
@@ -76,7 +80,8 @@ class MLP(nn.Module):
         hidden = z
         for layer in self.layers[:-1]:
             hidden = self.activation.forward(layer(hidden))
-        return self.output_scale * self.layers[-1](hidden).squeeze(1)
+        value: Tensor = self.layers[-1](hidden).squeeze(1)
+        return self.output_scale * value
 
     @torch.no_grad()
     def frozen(self) -> FrozenMLP:
@@ -84,11 +89,11 @@ class MLP(nn.Module):
         was_training = self.training
         self.eval()
         try:
-            weights = [layer.weight.detach() for layer in self.layers]
-            biases = [layer.bias.detach() for layer in self.layers]
+            linear = [layer for layer in self.layers if isinstance(layer, nn.Linear)]
+            weights = [layer.weight.detach() for layer in linear]
+            biases = [layer.bias.detach() for layer in linear]
         finally:
             self.train(was_training)
-        if not parametrize.is_parametrized(self.layers[-1]):
-            return FrozenMLP(tuple(weights), tuple(biases), self.activation)
-        weights[-1], biases[-1] = self.output_scale * weights[-1], self.output_scale * biases[-1]
+        if self.output_scale != 1:
+            weights[-1], biases[-1] = self.output_scale * weights[-1], self.output_scale * biases[-1]
         return FrozenMLP(tuple(weights), tuple(biases), self.activation)

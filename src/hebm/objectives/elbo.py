@@ -25,7 +25,9 @@ class ElboTerms(NamedTuple):
     energy: Tensor
 
 
-def autoencoder_loss(terms: ElboTerms, *, kl_weight: float = 1.0, free_bits: tuple[float, ...] = ()) -> Tensor:
+def autoencoder_loss(
+    terms: ElboTerms, *, kl_weight: float = 1.0, free_bits: tuple[float, ...] = ()
+) -> Tensor:
     r"""What generator and encoder minimise, per item, [B] nats.
 
     .. math:: \mathrm{distortion} + w \Big[\sum_l \max(\mathrm{rate}_l, \lambda_l) + E(z)\Big]

@@ -26,13 +26,13 @@ class FrozenEnergy:
 
     def __call__(self, flat: Tensor) -> Tensor:
         """Energy of each row, [B] nats."""
-        parts = flat.split(list(self.widths), dim=1)
+        parts = torch.split(flat, list(self.widths), dim=1)
         values = [network(part) for network, part in zip(self.networks, parts, strict=True)]
         return values[0] if len(values) == 1 else torch.stack(values).sum(0)
 
     def value_and_grad(self, flat: Tensor) -> tuple[Tensor, Tensor]:
         """Energies [B] and their gradients [B, D]."""
-        parts = flat.split(list(self.widths), dim=1)
+        parts = torch.split(flat, list(self.widths), dim=1)
         pairs = [network.value_and_grad(part) for network, part in zip(self.networks, parts, strict=True)]
         if len(pairs) == 1:
             return pairs[0]
@@ -76,7 +76,7 @@ class EnergyNetwork(nn.Module):
         check_latents(latents, self.level_dims)
         flat = flatten_latents(latents)
         with torch.autocast(flat.device.type, enabled=False):
-            parts = flat.split(list(self.widths), dim=1)
+            parts = torch.split(flat, list(self.widths), dim=1)
             values = [network(part) for network, part in zip(self.networks, parts, strict=True)]
             return torch.stack(values).sum(0)
 

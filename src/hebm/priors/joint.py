@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from torch import Tensor, nn
 
 from hebm.distributions import standard_normal_log_prob
-from hebm.latents import Latents, flatten_latents
+from hebm.latents import Latents, flatten_latents, unflatten_latents
 from hebm.priors.energy import EnergyNetwork, FrozenEnergy
 from hebm.priors.gaussian import GaussianPrior
 from hebm.randomness import NoiseSource
@@ -29,7 +29,7 @@ class FrozenJointDensity:
         flat = flatten_latents(latents)
         energy, energy_grad = self.energy.value_and_grad(flat)
         grad = -energy_grad - flat
-        return standard_normal_log_prob(flat) - energy, tuple(grad.split([z.shape[1] for z in latents], dim=1))
+        return standard_normal_log_prob(flat) - energy, unflatten_latents(grad, [z.shape[1] for z in latents])
 
 
 class JointPrior(nn.Module):

@@ -31,7 +31,7 @@ class Curve:
 
 
 def write_report(run_dir: str | Path) -> Path:
-    """Write ``report.html`` into a run directory; where files are missing, the command that makes them is named.
+    """Write ``report.html`` into a run directory; for missing files the command that makes them is named.
 
     Args:
         run_dir: A run directory; only its ``config.yaml`` has to be there.
@@ -49,11 +49,10 @@ def write_report(run_dir: str | Path) -> Path:
 
 
 def _render(run: RunFiles) -> str:
-    blocks = {"trim_blocks": True, "lstrip_blocks": True}
-    template = Environment(autoescape=True, undefined=StrictUndefined, **blocks).from_string(
-        _resource("template.html.j2")
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )
-    return template.render(
+    return environment.from_string(_resource("template.html.j2")).render(
         css=Markup(_resource("style.css")),
         run=run,
         data_name=dig(run.config, "data", "name") or "unnamed data",

@@ -59,7 +59,7 @@ def prior_pictures(run: RunFiles) -> list[Picture]:
             run,
             "base.png",
             "Same generator, base prior",
-            "Latents from N(0, I), where the chains start. What the model's samples do better, the energy did.",
+            "Latents from N(0, I), where the chains start. What the samples do better, the energy did.",
         )
         if run.prior_kind != "gaussian"
         else None,
@@ -81,7 +81,7 @@ def hierarchy_pictures(run: RunFiles) -> list[Picture]:
 
 def traversal_pictures(run: RunFiles) -> list[Picture]:
     """One grid per level: single units swept; top first."""
-    caption = "Units of this level swept from low to high, all else held. A row that stays the same is an idle unit."
+    caption = "Units of this level swept from low to high, all else held. A row without change is idle."
     files = _level_files(run, "traverse-level-")
     return _present(*(_embedded(path, f"{_level_name(run, level)} swept", caption) for level, path in files))
 

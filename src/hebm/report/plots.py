@@ -7,6 +7,7 @@ import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from hebm.report.figure import COLOURS, INK, STYLE, axis_pair, single_axis
 from hebm.report.history import History, Record, as_float, series
@@ -85,13 +86,16 @@ def _draw(
 ) -> None:
     """One quantity: the path to the last step as a line, abandoned stretches faint."""
     colour, dash = COLOURS[number % len(COLOURS)], ("-", "--", "-.")[number % 3]
-    for stretch in history.abandoned:
-        axes.plot(series(stretch, "step"), series(stretch, key, index), color=colour, alpha=0.4, linewidth=1)
     records = history.records[:: 1 + len(history.records) // MAX_POINTS]
     values = series(records, key, index)
     if np.isfinite(values).any():
         marker = _marker(len(values))
         axes.plot(series(records, "step"), values, dash, color=colour, label=label, marker=marker)
+    for stretch in history.abandoned:
+        steps, values = series(stretch, "step"), series(stretch, key, index)
+        axes.add_artist(
+            Line2D(steps, values, color=colour, alpha=0.45, linewidth=1)
+        )  # leaves the limits alone
 
 
 def _finish(axes: Axes, events: Sequence[Record], *, event_labels: bool = True) -> None:

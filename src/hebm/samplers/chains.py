@@ -110,7 +110,9 @@ class PersistentPool:
             LatentShapeError: If the pool has fewer than n chains.
         """
         if n > len(self.state):
-            raise LatentShapeError(f"{n} chains are asked of a pool of {len(self.state)}; raise `sampler.n_chains`.")
+            raise LatentShapeError(
+                f"{n} chains are asked of a pool of {len(self.state)}; raise `sampler.n_chains`."
+            )
         return torch.randperm(len(self.state), generator=generator, device=generator.device)[:n]
 
     def read(self, indices: Tensor) -> Latents:

@@ -74,7 +74,9 @@ def langevin_step(
 
     Source: Nijkamp et al. (2019), arXiv:1904.09770; arXiv:2310.09604, eq. (9), whose s is sqrt(2 * step_size).
     """
-    moved, info = move(latents, log_density, step_size=step_size, temperature=temperature, generator=generator, free=free)
+    moved, info = move(
+        latents, log_density, step_size=step_size, temperature=temperature, generator=generator, free=free
+    )
     require_finite(info.log_density, moved)
     return moved, info
 
@@ -108,12 +110,18 @@ def require_finite(log_density: Tensor, positions: Latents) -> None:
     Raises:
         NonFiniteError: Naming how many are lost and what to change.
     """
-    advice = "lower `sampler.step_size` or the energy's learning rate, or bound the energy (`prior.lipschitz`)."
+    advice = (
+        "lower `sampler.step_size` or the energy's learning rate, or bound the energy (`prior.lipschitz`)."
+    )
     finite = torch.isfinite(log_density)
     if not finite.all():
         lost = int((~finite).sum())
-        raise NonFiniteError(f"the log-density of {lost} of {finite.numel()} chain states is not finite; {advice}")
+        raise NonFiniteError(
+            f"the log-density of {lost} of {finite.numel()} chain states is not finite; {advice}"
+        )
     finite = torch.cat([torch.isfinite(z) for z in positions], dim=1)
     if not finite.all():
         lost = int((~finite).any(1).sum())
-        raise NonFiniteError(f"the gradient threw {lost} of {len(finite)} chains out of the finite numbers; {advice}")
+        raise NonFiniteError(
+            f"the gradient threw {lost} of {len(finite)} chains out of the finite numbers; {advice}"
+        )

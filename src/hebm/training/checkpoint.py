@@ -91,7 +91,9 @@ def verify_checkpoint(path: Path) -> dict[str, Any]:
         if not file.is_file():
             raise CheckpointError(f"the checkpoint file {file} is missing.{_offer(path)}")
         if _sha256(file) != expected:
-            raise CheckpointError(f"the checkpoint file {file} is truncated or altered (SHA-256 differs).{_offer(path)}")
+            raise CheckpointError(
+                f"the checkpoint file {file} is truncated or altered (SHA-256 differs).{_offer(path)}"
+            )
     return meta
 
 
@@ -107,7 +109,9 @@ def read_meta(path: Path) -> dict[str, Any]:
         claimed = meta.pop("meta_sha256")
         version = meta["schema_version"]
     except (OSError, ValueError, KeyError, AttributeError) as error:
-        raise CheckpointError(f"the checkpoint file {file} is missing, truncated or altered.{_offer(path)}") from error
+        raise CheckpointError(
+            f"the checkpoint file {file} is missing, truncated or altered.{_offer(path)}"
+        ) from error
     if claimed != _json_hash(meta):
         raise CheckpointError(f"the checkpoint file {file} is altered (SHA-256 differs).{_offer(path)}")
     if version != SCHEMA_VERSION:

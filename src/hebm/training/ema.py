@@ -25,3 +25,8 @@ class EmaModel:
         torch._foreach_lerp_(list(self.model.parameters()), list(source.parameters()), 1 - decay)
         for mine, theirs in zip(self.model.buffers(), source.buffers(), strict=True):
             mine.copy_(theirs)
+
+    @torch.no_grad()
+    def copy_to(self, target: JointModel) -> None:
+        """Put the averages in place of another model's parameters and buffers."""
+        target.load_state_dict(self.model.state_dict())

@@ -6,6 +6,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from types import FrameType
 from typing import Any
@@ -25,6 +26,7 @@ from hebm.training.checkpoint import (
     verify_checkpoint,
     write_checkpoint,
 )
+from hebm.training.collectives import any_process, mean_over_processes
 from hebm.training.devices import make_fabric
 from hebm.training.environment import describe_environment, package_version
 from hebm.training.guard import check_divergence, energy_lr_factor, require_another_try
@@ -132,7 +134,9 @@ class _Session:
         self.metrics = MetricsFile(run.metrics_file if fabric.is_global_zero else None)
         self.steps_per_epoch = len(images) // config.trainer.batch_size
         n_steps = config.trainer.max_epochs * self.steps_per_epoch
-        self.n_steps = min(n_steps, config.trainer.max_steps or n_steps)
+        self.n_joint_steps = min(n_steps, config.trainer.max_steps or n_steps)
+        has_energy = self.state.model.prior.energy is not None
+        self.n_steps = self.n_joint_steps + (config.trainer.energy_only_steps if has_energy else 0)
         self.order: tuple[int, torch.Tensor] | None = None
 
     def begin(self, *, resume: bool) -> None:
@@ -171,7 +175,9 @@ class _Session:
                 trouble = self._take_step()
                 interval_steps += 1
                 log_now = self.state.step % trainer.log_every_steps == 0 or self.state.step == self.n_steps
-                save_now = self.state.step % trainer.checkpoint_every_steps == 0 or self.state.step == self.n_steps
+                save_now = (
+                    self.state.step % trainer.checkpoint_every_steps == 0 or self.state.step == self.n_steps
+                )
                 if trouble is None and log_now:
                     seconds = time.perf_counter() - interval_start
                     trouble = self._log(interval_steps * trainer.batch_size / seconds)
@@ -181,34 +187,46 @@ class _Session:
                 if trouble is not None:
                     self._roll_back(trouble)
                     continue
-                stopping = self._any_process(bool(received))
+                stopping = any_process(self.fabric, bool(received))
                 if save_now or stopping:
                     self.save()
                 if stopping:
-                    raise Interrupted(f"stopped by a signal at step {self.state.step}; continue with --resume.")
+                    raise Interrupted(
+                        f"stopped by a signal at step {self.state.step}; continue with --resume."
+                    )
 
     def _take_step(self) -> str | None:
-        state, trainer, step = self.state, self.config.trainer, self.state.step
-        factor = lr_factor_at(
-            step,
-            kind=trainer.lr_schedule,
-            decay=trainer.lr_decay,
-            n_steps=self.n_steps,
-            steps_per_epoch=self.steps_per_epoch,
-        )
-        _set_lr(state.optimizers["autoencoder"], trainer.autoencoder.lr * factor)
-        if "energy" in state.optimizers:
-            _set_lr(state.optimizers["energy"], self._energy_lr(factor))
-        kl_weight = kl_weight_at(step, warmup_steps=self.config.objective.kl_warmup_steps)
+        state, step = self.state, self.state.step
+        self._set_learning_rates(step)
+        if step == self.n_joint_steps:
+            state.ema.copy_to(state.model)
         try:
-            terms = self.step_once(self._batch(step), kl_weight=kl_weight)
+            if step < self.n_joint_steps:
+                weight = kl_weight_at(step, warmup_steps=self.config.objective.kl_warmup_steps)
+                terms = self.step_once(self._batch(step), kl_weight=weight)
+            else:
+                terms = self.step_once.energy_only(self._batch(step))
         except NonFiniteError as error:
             return str(error)
-        state.ema.update(state.model, ema_decay_at(step, decay=trainer.ema_decay))
+        state.ema.update(state.model, ema_decay_at(step, decay=self.config.trainer.ema_decay))
         state.means.add(terms)
         state.step += 1
-        self.lr_factor = factor
         return None
+
+    def _set_learning_rates(self, step: int) -> None:
+        """Joint steps and energy-only steps run through the schedule once each."""
+        trainer = self.config.trainer
+        alone = step >= self.n_joint_steps
+        self.lr_factor = lr_factor_at(
+            step - self.n_joint_steps if alone else step,
+            kind=trainer.lr_schedule,
+            decay=trainer.lr_decay,
+            n_steps=trainer.energy_only_steps if alone else self.n_joint_steps,
+            steps_per_epoch=self.steps_per_epoch,
+        )
+        _set_lr(self.state.optimizers["autoencoder"], trainer.autoencoder.lr * self.lr_factor)
+        if "energy" in self.state.optimizers:
+            _set_lr(self.state.optimizers["energy"], self._energy_lr(self.lr_factor))
 
     def _energy_lr(self, factor: float) -> float:
         guard = self.config.trainer.guard
@@ -223,19 +241,12 @@ class _Session:
         return self.images.batch(self.order[1][start : start + share])
 
     def _peek(self) -> dict[str, float | list[float]]:
-        means = self.state.means
-        return {name: self._mean(total / means.count).tolist() for name, total in means.sums.items()}
-
-    def _mean(self, value: torch.Tensor) -> torch.Tensor:
-        if self.fabric.world_size == 1:
-            return value
-        reduced = self.fabric.all_reduce(value, reduce_op="mean")
-        assert isinstance(reduced, torch.Tensor)
-        return reduced
+        return self.state.means.look(partial(mean_over_processes, self.fabric))
 
     def _log(self, images_per_s: float) -> str | None:
         """Write the means since the last log line; what is wrong with them, if anything."""
-        means = self.state.means.take(self._mean)
+        means = self._peek()
+        self.state.means.clear()
         trouble = check_divergence(means, self.config.trainer.guard)
         if trouble is not None:
             return trouble
@@ -244,6 +255,7 @@ class _Session:
             "epoch": self.state.step / self.steps_per_epoch,
             "images_per_s": images_per_s,
             **means,
+            "phase": "joint" if self.state.step <= self.n_joint_steps else "energy",
             "lr": self.config.trainer.autoencoder.lr * self.lr_factor,
         }
         if "energy" in self.state.optimizers:
@@ -269,7 +281,9 @@ class _Session:
         self._say(record)
         require_another_try(tries, reason, failed_at, self.config.trainer.guard)
         if path is None:
-            raise RunDirectoryError(f"{self.run.checkpoints} has no intact checkpoint to roll back to; start again.")
+            raise RunDirectoryError(
+                f"{self.run.checkpoints} has no intact checkpoint to roll back to; start again."
+            )
         self._restore(path)
         self.state.rollbacks = tries + 1
         self._say({"event": "rollback", "step": self.state.step, "energy_lr": self._energy_lr(1.0)})
@@ -303,11 +317,6 @@ class _Session:
                 self.run.checkpoints, keep=trainer.keep_checkpoints, every=trainer.checkpoint_every_steps
             )
         self.fabric.barrier()
-
-    def _any_process(self, flag: bool) -> bool:
-        if self.fabric.world_size == 1:
-            return flag
-        return bool(self.fabric.all_reduce(torch.tensor(float(flag)), reduce_op="sum") > 0)
 
 
 def _set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:

@@ -22,11 +22,9 @@ class RunningMeans:
             self.sums[name] = self.sums[name] + value if name in self.sums else value
         self.count += 1
 
-    def take(self, reduce: Callable[[Tensor], Tensor]) -> dict[str, float | list[float]]:
-        """Means since the last call, averaged over processes by `reduce`; starts anew."""
-        means = {name: reduce(total / self.count).tolist() for name, total in self.sums.items()}
-        self.clear()
-        return means
+    def look(self, reduce: Callable[[Tensor], Tensor]) -> dict[str, float | list[float]]:
+        """Means since the last :meth:`clear`, averaged over processes by `reduce`."""
+        return {name: reduce(total / self.count).tolist() for name, total in self.sums.items()}
 
     def clear(self) -> None:
         """Forget all sums."""

@@ -35,7 +35,9 @@ class MetricsFile:
         if self.path is None:
             return
         with self.path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({key: _plain(value) for key, value in record.items()}, allow_nan=False) + "\n")
+            file.write(
+                json.dumps({key: _plain(value) for key, value in record.items()}, allow_nan=False) + "\n"
+            )
 
 
 def _plain(value: Any) -> Any:

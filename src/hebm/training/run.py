@@ -13,7 +13,6 @@ from hebm.errors import CheckpointError, RunDirectoryError
 from hebm.models import JointModel
 from hebm.training.checkpoint import (
     list_checkpoints,
-    newest_intact,
     read_tensors,
     verify_checkpoint,
 )

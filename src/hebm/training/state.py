@@ -43,7 +43,9 @@ class TrainingState:
 
     def _fresh_pool(self, n_chains: int) -> PersistentPool:
         like = next(self.model.parameters())
-        return PersistentPool(self.model.prior.sample_base(n_chains, like=like, generator=self.streams["pool"]))
+        return PersistentPool(
+            self.model.prior.sample_base(n_chains, like=like, generator=self.streams["pool"])
+        )
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """The state's tensors by file: ``model``, ``ema`` and ``trainer``."""

@@ -15,6 +15,7 @@ from hebm.latents import Latents, flatten_latents, unflatten_latents
 from hebm.models import JointModel
 from hebm.objectives import ElboTerms, autoencoder_loss, contrastive_loss
 from hebm.randomness import ShardedGenerator, standard_normal
+from hebm.training.collectives import any_process, gather_rows
 from hebm.training.state import TrainingState
 
 __all__ = ["TrainingStep"]
@@ -58,14 +59,17 @@ class TrainingStep:
     def __init__(self, config: RunConfig, state: TrainingState, fabric: Fabric) -> None:
         self.config, self.state, self.fabric = config, state, fabric
         self.autoencoder, self.autoencoder_optimizer = fabric.setup(
-            AutoencoderPass(state.model, bf16=config.trainer.precision == "bf16"), state.optimizers["autoencoder"]
+            AutoencoderPass(state.model, bf16=config.trainer.precision == "bf16"),
+            state.optimizers["autoencoder"],
         )
         if state.model.prior.energy is not None:
             self.energy, self.energy_optimizer = fabric.setup(
                 state.model.prior.energy, state.optimizers["energy"]
             )
         bits = config.objective.free_bits
-        self.free_bits = bits if isinstance(bits, tuple) else (bits,) * len(config.model.levels) if bits else ()
+        self.free_bits = (
+            bits if isinstance(bits, tuple) else (bits,) * len(config.model.levels) if bits else ()
+        )
 
     def __call__(self, x: Tensor, *, kl_weight: float) -> dict[str, Tensor]:
         """Update all nets on one batch of images [B, C, H, W] in [0, 1]; the batch means of this step's terms.
@@ -76,10 +80,25 @@ class TrainingStep:
         terms, latents = self._autoencoder_step(2 * x - 1, kl_weight)
         return terms if self.state.model.prior.energy is None else terms | self._energy_step(latents)
 
+    def energy_only(self, x: Tensor) -> dict[str, Tensor]:
+        """Update the energy alone; generator and encoder stay as they are.
+
+        Raises:
+            NonFiniteError: As above.
+        """
+        y = 2 * x - 1
+        with torch.no_grad():
+            posterior = self.state.model.encoder(y)
+            rates = torch.stack(posterior.rate_per_level())
+            latents = posterior.at(self._posterior_noise(len(y)))
+        return {"rate": rates.sum(0).mean(), "rate_per_level": rates.mean(1)} | self._energy_step(latents)
+
+    def _posterior_noise(self, n: int) -> Tensor:
+        like = next(self.state.model.parameters())
+        return standard_normal(like.new_empty(n, sum(self.state.model.level_dims)), self._shard("posterior"))
+
     def _autoencoder_step(self, y: Tensor, kl_weight: float) -> tuple[dict[str, Tensor], Latents]:
-        n_latents = sum(self.state.model.level_dims)
-        eps = standard_normal(y.new_empty(len(y), n_latents), self._shard("posterior"))
-        flat, distortion, rates = self.autoencoder(y, eps)
+        flat, distortion, rates = self.autoencoder(y, self._posterior_noise(len(y)))
         energy = self.state.model.prior.energy
         energies = energy.frozen()(flat) if energy is not None else torch.zeros_like(distortion)
         losses = autoencoder_loss(
@@ -88,7 +107,7 @@ class TrainingStep:
         loss = losses.mean()
         self.autoencoder_optimizer.zero_grad()
         self.fabric.backward(loss)
-        norm = self._clip(self.autoencoder, self.state.optimizers["autoencoder"], self.config.trainer.autoencoder)
+        norm = _clip(self.autoencoder, self.config.trainer.autoencoder)
         self.autoencoder_optimizer.step()
         terms = {
             "loss": loss,
@@ -106,7 +125,7 @@ class TrainingStep:
         loss = contrastive_loss(energy_data, energy_prior, l2=self.config.objective.energy_l2).mean()
         self.energy_optimizer.zero_grad()
         self.fabric.backward(loss)
-        norm = self._clip(self.energy, self.state.optimizers["energy"], self.config.trainer.energy)
+        norm = _clip(self.energy, self.config.trainer.energy)
         self.energy_optimizer.step()
         return {
             "energy_data": energy_data.mean(),
@@ -121,7 +140,7 @@ class TrainingStep:
             failure = None
         except NonFiniteError as error:
             latents, failure = (), error
-        if self._any_process(failure is not None):
+        if any_process(self.fabric, failure is not None):
             raise failure or NonFiniteError("the prior's chains are not finite on another process.")
         if pool is not None:
             self._store(latents)
@@ -144,18 +163,14 @@ class TrainingStep:
 
     def _store(self, latents: Latents) -> None:
         assert self.state.pool is not None
-        gathered = self.fabric.all_gather(flatten_latents(latents))
-        flat = gathered.reshape(-1, self.state.pool.state.shape[1])
+        flat = gather_rows(self.fabric, flatten_latents(latents))
         self.state.pool.write(self.chosen, unflatten_latents(flat, self.state.model.level_dims))
 
     def _shard(self, name: str) -> ShardedGenerator:
         return ShardedGenerator(self.state.streams[name], self.fabric.global_rank, self.fabric.world_size)
 
-    def _clip(self, module: nn.Module, optimizer: torch.optim.Optimizer, section: OptimizerConfig) -> Tensor:
-        largest = float("inf") if section.grad_clip is None else section.grad_clip
-        return torch.nn.utils.clip_grad_norm_(module.parameters(), largest)
 
-    def _any_process(self, flag: bool) -> bool:
-        if self.fabric.world_size == 1:
-            return flag
-        return bool(self.fabric.all_reduce(torch.tensor(float(flag)), reduce_op="sum") > 0)
+def _clip(module: nn.Module, section: OptimizerConfig) -> Tensor:
+    """Bound the gradient's norm where a bound is set; the norm before."""
+    largest = float("inf") if section.grad_clip is None else section.grad_clip
+    return torch.nn.utils.clip_grad_norm_(module.parameters(), largest)

@@ -1,0 +1,286 @@
+"""Configuration and what is built from it."""
+
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from pydantic import ValidationError
+
+from hebm.build import build_model, build_sampler
+from hebm.config import RunConfig, load_config, preset_names
+from hebm.errors import ConfigError
+from hebm.priors import GaussianPrior, JointPrior
+
+PRESETS = preset_names()
+SMALL = """
+data: {name: digits, size: 8, channels: 1}
+model:
+  levels:
+    - {latents: 4, channels: 12}
+    - {latents: 2, channels: 8}
+prior: {width: 16, depth: 1}
+"""
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Path:
+    path = tmp_path / "small.yaml"
+    path.write_text(SMALL, encoding="utf-8")
+    return path
+
+
+def leaves(values: object, prefix: str = "") -> dict[str, object]:
+    """Dotted keys and values of a nested configuration; lists by number."""
+    if isinstance(values, dict) and values:
+        items = [(str(key), value) for key, value in values.items()]
+    elif isinstance(values, list) and values:
+        items = [(str(i), value) for i, value in enumerate(values)]
+    else:
+        return {prefix: values}
+    return {k: v for key, value in items for k, v in leaves(value, f"{prefix}.{key}" if prefix else key).items()}
+
+
+@pytest.mark.parametrize(
+    ("key", "nearest"),
+    [
+        ("sampler.n_step=3", "sampler.n_steps"),
+        ("smapler.n_steps=3", "sampler"),
+        ("model.levels.0.channel=3", "model.levels.channels"),
+        ("trainer.autoencoder.learning_rate=1", "trainer.autoencoder"),
+        ("trainer.energy.weight_decai=1", "trainer.energy.weight_decay"),
+        ("lipschitz=1", "prior.lipschitz"),
+        ("prior.lipshitz=1", "prior.lipschitz"),
+        ("sed=1", "seed"),
+    ],
+)
+def test_an_unknown_key_names_the_nearest(small: Path, key: str, nearest: str) -> None:
+    """Misspelt at any depth, in any section, in lists, or put into the wrong section."""
+    with pytest.raises(ConfigError, match=rf"is unknown. Did you mean '{nearest}"):
+        load_config(small, [key])
+
+
+def test_an_unknown_key_in_the_file_is_refused_too(tmp_path: Path) -> None:
+    """With the file's name."""
+    path = tmp_path / "bad.yaml"
+    path.write_text(SMALL + "trainr: {max_epochs: 3}\n", encoding="utf-8")
+    with pytest.raises(ConfigError, match=r"bad.yaml: the key 'trainr' is unknown. Did you mean 'trainer'"):
+        load_config(path)
+
+
+def test_overrides_reach_nested_keys_and_list_items(small: Path) -> None:
+    """Values are read as YAML; later overrides win."""
+    config = load_config(
+        small,
+        [
+            "model.levels.0.latents=7",
+            "model.levels.1={latents: 3, channels: 5}",
+            "trainer.energy.lr=2e-6",
+            "trainer.autoencoder.betas=[0.0, 0.9]",
+            "prior.lipschitz=1",
+            "prior.lipschitz=null",
+            "objective.free_bits=[0.5, 0.25]",
+            "description=a = b",
+        ],
+    )
+    assert [(level.latents, level.channels) for level in config.model.levels] == [(7, 12), (3, 5)]
+    assert config.trainer.energy.lr == 2e-6
+    assert config.trainer.autoencoder.betas == (0.0, 0.9)
+    assert config.prior.lipschitz is None
+    assert config.objective.free_bits == (0.5, 0.25)
+    assert config.description == "a = b"
+
+
+def test_an_override_keeps_the_rest_of_its_section(small: Path) -> None:
+    """Only the named value moves away from what the file and the defaults say."""
+    before, after = (leaves(load_config(small, o).model_dump(mode="json")) for o in ([], ["trainer.energy.lr=0.5"]))
+    assert {k for k in after if after[k] != before.get(k)} == {"trainer.energy.lr"}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("seed", "has no value; write seed=VALUE"),
+        ("data={", "not valid YAML"),
+        ("model.levels.2.latents=3", "choose an item from 0 to 1, not 2"),
+        ("model.levels.top.latents=3", "choose an item from 0 to 1, not top"),
+        ("data.size.width=3", "size is a single value"),
+        ("sampler.step_size=-1", "greater than 0"),
+        ("sampler.n_steps=many", "sampler.n_steps = 'many'"),
+        ("model.merge=multiply", "'add' or 'concat'"),
+        ("model.levels=[]", "at least 1 item"),
+        ("objective.free_bits=[1.0]", "1 values for 2 levels"),
+        ("data.channels=2", "data.channels = 2"),
+    ],
+)
+def test_bad_overrides_are_refused(small: Path, override: str, message: str) -> None:
+    """Bad syntax, bad places and bad values say what to do."""
+    with pytest.raises(ConfigError, match=message):
+        load_config(small, [override])
+
+
+def test_bad_sources_are_refused(tmp_path: Path) -> None:
+    """A misspelt preset names the nearest; missing, broken and non-mapping files are told apart."""
+    with pytest.raises(ConfigError, match="neither a preset nor a file. Did you mean 'digits'"):
+        load_config("digit")
+    with pytest.raises(ConfigError, match="does not exist; check the path"):
+        load_config(tmp_path / "none.yaml")
+    broken, listed = tmp_path / "broken.yaml", tmp_path / "list.yaml"
+    broken.write_text("a: [", encoding="utf-8")
+    listed.write_text("- 1", encoding="utf-8")
+    with pytest.raises(ConfigError, match="not valid YAML"):
+        load_config(broken)
+    with pytest.raises(ConfigError, match="must be a YAML mapping"):
+        load_config(listed)
+    with pytest.raises(ConfigError, match="the key 'model' is missing"):
+        load_config(_written(tmp_path, "seed: 1"))
+
+
+def _written(folder: Path, text: str) -> Path:
+    path = folder / "written.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_every_preset_is_valid_and_says_what_it_is(name: str) -> None:
+    """It loads, describes itself, and its networks fit its images."""
+    config = load_config(name)
+    assert config.description
+    with torch.device("meta"):
+        model = build_model(config)
+    assert model.image_shape == (config.data.channels, config.data.size, config.data.size)
+    assert model.level_dims == tuple(level.latents for level in config.model.levels)
+
+
+RELEASED = {"svhn_sampling": (392_288, 752_160, 8_551), "svhn_fid": (55_348_608, 18_999_396, 15_301)}
+
+
+@pytest.mark.parametrize("name", sorted(RELEASED))
+def test_the_svhn_presets_have_the_released_parameter_counts(name: str) -> None:
+    """Generator, encoder and energy, to the last parameter."""
+    if name not in PRESETS:
+        pytest.skip(f"the preset {name} is not there yet")
+    with torch.device("meta"):
+        model = build_model(load_config(name))
+    parts = (model.generator, model.encoder, model.prior.energy)
+    assert tuple(sum(p.numel() for p in part.parameters()) for part in parts) == RELEASED[name]
+
+
+@pytest.mark.parametrize("name", PRESETS)
+def test_the_resolved_yaml_reads_back_as_the_same_configuration(name: str, tmp_path: Path) -> None:
+    """Through a file, paths and tuples and nulls included; the hash is the same."""
+    config = load_config(name, ["data.path=/some/where", "trainer.max_steps=5"])
+    again = load_config(_written(tmp_path, config.to_yaml()))
+    assert again == config
+    assert again.hash() == config.hash()
+
+
+def changed(value: object) -> object:
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, int | float):
+        return value + 1 if isinstance(value, int) else value / 2 + 0.01
+    return f"{value}x"
+
+
+def test_the_hash_changes_with_every_value(small: Path) -> None:
+    """Each leaf, changed alone, gives another hash; no two agree."""
+    values = load_config(small).model_dump(mode="json")
+    hashes = {load_config(small).hash()}
+    keys = leaves(values)
+    for key, value in keys.items():
+        other = yaml.safe_load(yaml.safe_dump(values))
+        *parents, last = key.split(".")
+        target = other
+        for part in parents:
+            target = target[int(part)] if isinstance(target, list) else target[part]
+        target[int(last) if isinstance(target, list) else last] = changed(value)
+        hashes.add(RunConfig.model_construct(**other).hash())
+    assert len(hashes) == len(keys) + 1
+
+
+def test_a_configuration_is_frozen(small: Path) -> None:
+    """Sections too; a changed copy comes from `with_overrides`."""
+    config = load_config(small)
+    with pytest.raises(ValidationError, match="frozen"):
+        config.seed = 3
+    with pytest.raises(ValidationError, match="frozen"):
+        config.prior.width = 3
+    assert config.with_overrides(["seed=3"]).seed == 3
+    assert config.seed == 0
+
+
+def weights(config: RunConfig) -> dict[str, torch.Tensor]:
+    return build_model(config).state_dict()
+
+
+def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_the_seed_decides_the_initial_weights(small: Path) -> None:
+    """Same seed the same in every tensor, other seed different in every random one; the global stream untouched."""
+    torch.manual_seed(5)
+    before = torch.random.get_rng_state()
+    first = weights(load_config(small))
+    torch.rand(3)
+    torch.manual_seed(6)
+    again, other = weights(load_config(small)), weights(load_config(small, ["seed=1"]))
+    torch.manual_seed(5)
+    assert torch.equal(torch.random.get_rng_state(), before)
+    assert same(first, again)
+    assert not any(torch.equal(first[name], other[name]) for name in first)
+
+
+def test_building_leaves_the_global_stream_as_it_was(small: Path) -> None:
+    """Whatever is drawn for the weights."""
+    before = torch.random.get_rng_state()
+    build_model(load_config(small))
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("overrides", [["prior.width=99"], ["prior.lipschitz=1"], ["prior.coupling=per_level"]])
+def test_the_gaussian_twin_starts_from_the_same_generator_and_encoder(small: Path, overrides: list[str]) -> None:
+    """The prior, whatever its size, shifts no other initial weight: the comparison is matched."""
+    joint = build_model(load_config(small, overrides))
+    twin = build_model(load_config(small, ["prior.kind=gaussian"]))
+    assert isinstance(joint.prior, JointPrior)
+    assert isinstance(twin.prior, GaussianPrior)
+    assert same(joint.generator.state_dict(), twin.generator.state_dict())
+    assert same(joint.encoder.state_dict(), twin.encoder.state_dict())
+
+
+def test_the_configuration_reaches_the_objects(small: Path) -> None:
+    """Every option of model, prior and sampler arrives at its object."""
+    overrides = [
+        "model.merge=add",
+        "model.likelihood=gaussian_learned",
+        "model.likelihood_scale=0.7",
+        "model.top_width=13",
+        "prior.coupling=per_level",
+        "prior.width=9",
+        "prior.depth=3",
+        "prior.activation=gelu",
+        "prior.lipschitz=2.5",
+        "sampler.n_steps=7",
+        "sampler.step_size=0.03",
+        "sampler.temperature=0.5",
+    ]
+    config = load_config(small, overrides)
+    model, sampler = build_model(config), build_sampler(config)
+    assert type(model.generator.ladder).__name__ == "AddLadder"
+    assert model.generator.ladder.top[0].out_features == 13
+    assert model.generator.likelihood.log_scale.exp().item() == pytest.approx(0.7)
+    assert list(model.generator.likelihood.parameters())
+    networks = model.prior.energy.networks
+    assert [network.layers[0].weight.shape for network in networks] == [(9, 4), (9, 2)]
+    assert {(len(n.layers), n.activation.name, n.output_scale) for n in networks} == {(4, "gelu", 2.5)}
+    assert (sampler.n_steps, sampler.step_size, sampler.temperature) == (7, 0.03, 0.5)
+    assert model.sampler == sampler
+
+
+def test_images_and_levels_that_do_not_fit_are_refused(small: Path) -> None:
+    """When the model is built, with the key to change."""
+    with pytest.raises(ConfigError, match=r"8 to 128 pixels wide, but these have 200; resize them \(data.size\)"):
+        build_model(load_config(small, ["data.size=200"]))
