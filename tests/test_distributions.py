@@ -5,8 +5,8 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from torch.distributions import Independent, Normal
 from torch.distributions import Bernoulli as TorchBernoulli
+from torch.distributions import Independent, Normal
 
 from hebm.distributions import Bernoulli, DiagonalNormal, DiscretizedLogistic, standard_normal_log_prob
 

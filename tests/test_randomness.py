@@ -66,6 +66,7 @@ def test_draws_from_a_generator_leave_the_global_stream_untouched() -> None:
 
 def test_streams_differ_by_seed_and_by_name_and_repeat() -> None:
     """Same seed and names: the same stream; another seed, name or part: another."""
+
     def draw(seed: int, *names: str | int) -> list[float]:
         return torch.randn(3, generator=named_generator(seed, *names)).tolist()
 

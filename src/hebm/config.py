@@ -169,7 +169,9 @@ class TrainerConfig(Config):
     max_steps: PositiveInt | None = None
     """Stops earlier than `max_epochs` if set."""
     energy_only_steps: NonNegativeInt = 0
-    """Further steps after those, in which generator and encoder rest at their averages and the energy alone learns."""
+    """Further steps, in which generator and encoder rest at their averages and the energy alone learns."""
+    energy_only_lr: PositiveFloat | None = None
+    """The energy's learning rate in those steps; `energy.lr` if null."""
     batch_size: PositiveInt = 100
     """Images per step over all processes together."""
     precision: Annotated[Literal["32", "bf16"], BeforeValidator(_precision)] = "32"

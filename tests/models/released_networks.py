@@ -4,6 +4,8 @@ Levels are numbered as released: 0 stands next to the data. `k` divides every wi
 can be evaluated in a test.
 """
 
+from itertools import pairwise
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -92,7 +94,7 @@ def fid_encoder_shapes(k: int = 1) -> Shapes:
 def energy_shapes(n_latents: int, width: int, depth: int) -> Shapes:
     shapes: Shapes = {}
     widths = [n_latents, *[width] * depth, 1]
-    for i, (n_in, n_out) in enumerate(zip(widths[:-1], widths[1:], strict=True)):
+    for i, (n_in, n_out) in enumerate(pairwise(widths)):
         name = "energy.out" if i == depth else f"energy.fc{i + 1}"
         shapes |= {f"{name}.bias": (n_out,), f"{name}.weight_orig": (n_out, n_in)}
         shapes |= {f"{name}.weight_u": (n_out,), f"{name}.weight_v": (n_in,)}

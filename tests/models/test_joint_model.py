@@ -7,7 +7,14 @@ import torch
 from torch.distributions import Normal
 
 from hebm.errors import ImageShapeError, LatentShapeError
-from hebm.models import JointModel, LadderEncoder, LadderGenerator, LadderGeometry, LevelShape, make_likelihood
+from hebm.models import (
+    JointModel,
+    LadderEncoder,
+    LadderGenerator,
+    LadderGeometry,
+    LevelShape,
+    make_likelihood,
+)
 from hebm.priors import EnergyNetwork, GaussianPrior, JointPrior
 from hebm.samplers import ShortRunLangevin
 
@@ -60,7 +67,9 @@ def test_prior_samples_are_chains_from_the_base(seeded: Seeded) -> None:
     model, generator = joint_model(), seeded(0)
     start = model.prior.sample_base(4, like=torch.empty(0, dtype=torch.float64), generator=generator)
     end = model.sampler(model.prior.frozen(), start, generator=generator).latents
-    assert all(torch.equal(a, b) for a, b in zip(end, model.sample_prior(4, generator=seeded(0)), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(end, model.sample_prior(4, generator=seeded(0)), strict=True)
+    )
     base = model.sample_prior(4, n_steps=0, generator=seeded(0))
     assert all(torch.equal(a, b) for a, b in zip(start, base, strict=True))
 
@@ -69,7 +78,9 @@ def test_a_gaussian_prior_is_sampled_without_chains(seeded: Seeded) -> None:
     """Its samples are base draws whatever the number of steps."""
     model = joint_model("gaussian")
     base = model.prior.sample_base(4, like=torch.empty(0, dtype=torch.float64), generator=seeded(0))
-    assert all(torch.equal(a, b) for a, b in zip(base, model.sample_prior(4, generator=seeded(0)), strict=True))
+    assert all(
+        torch.equal(a, b) for a, b in zip(base, model.sample_prior(4, generator=seeded(0)), strict=True)
+    )
 
 
 @pytest.mark.parametrize("prior", ["gaussian", "joint"])
@@ -79,7 +90,9 @@ def test_resampling_redraws_the_named_levels_alone(prior: str, seeded: Seeded) -
     z = model.sample_prior(4, generator=seeded(0))
     for levels in ([0], [1, 2], [0, 1, 2], []):
         redrawn = model.resample(z, levels, generator=seeded(1))
-        assert [not torch.equal(a, b) for a, b in zip(z, redrawn, strict=True)] == [i in levels for i in range(3)]
+        assert [not torch.equal(a, b) for a, b in zip(z, redrawn, strict=True)] == [
+            i in levels for i in range(3)
+        ]
 
 
 def test_resampling_depends_on_the_held_levels_under_a_joint_energy_alone(seeded: Seeded) -> None:

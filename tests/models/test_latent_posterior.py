@@ -35,7 +35,9 @@ def test_the_rate_is_the_expected_log_ratio_of_samples(seeded: Seeded) -> None:
     """Monte Carlo over the posterior's own draws and densities agrees within five standard errors."""
     n = 40_000
     one = posterior(seeded(0))
-    q = LatentPosterior(tuple(DiagonalNormal(p.mean[:1].expand(n, -1), p.scale[:1].expand(n, -1)) for p in one))
+    q = LatentPosterior(
+        tuple(DiagonalNormal(p.mean[:1].expand(n, -1), p.scale[:1].expand(n, -1)) for p in one)
+    )
     z = q.sample(seeded(1))
     base = sum(Normal(torch.zeros_like(level), 1.0).log_prob(level).sum(1) for level in z)
     log_ratio = q.log_prob(z) - base
@@ -69,7 +71,10 @@ def test_a_posterior_sample_is_reparametrised_with_one_flat_draw(seeded: Seeded)
 def test_shards_of_a_batch_draw_what_the_whole_batch_draws(seeded: Seeded) -> None:
     """Two processes with half of the items each get the same latents as one with all."""
     q = posterior(seeded(0))
-    halves = [LatentPosterior(tuple(DiagonalNormal(p.mean[r], p.scale[r]) for p in q)) for r in (slice(0, 2), slice(2, 4))]
+    halves = [
+        LatentPosterior(tuple(DiagonalNormal(p.mean[r], p.scale[r]) for p in q))
+        for r in (slice(0, 2), slice(2, 4))
+    ]
     parts = [half.sample(ShardedGenerator(seeded(5), rank, 2)) for rank, half in enumerate(halves)]
     whole = q.sample(seeded(5))
     for level, pieces in zip(whole, zip(*parts, strict=True), strict=True):

@@ -74,7 +74,9 @@ def test_the_logistic_likelihood_learns_one_scale_per_channel() -> None:
     for channel in range(3):
         part = slice(channel, channel + 1)
         values = [
-            DiscretizedLogistic(torch.tanh(h[:, part]), (log_scale[part] + d).exp()).log_prob(y[:, part]).sum()
+            DiscretizedLogistic(torch.tanh(h[:, part]), (log_scale[part] + d).exp())
+            .log_prob(y[:, part])
+            .sum()
             for d in (1e-5, -1e-5)
         ]
         torch.testing.assert_close(grad[channel].squeeze(), (values[0] - values[1]) / 2e-5, rtol=1e-6, atol=0)

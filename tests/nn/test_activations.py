@@ -37,7 +37,9 @@ def test_the_backward_map_is_the_derivative(name: str) -> None:
     torch.testing.assert_close(activation_named(name).backward(g, a.detach()), expected)
 
 
-@pytest.mark.parametrize(("name", "slope"), [("leaky_relu", 1), ("softplus", 1), ("tanh", 1), ("gelu", 1.13), ("silu", 1.10)])
+@pytest.mark.parametrize(
+    ("name", "slope"), [("leaky_relu", 1), ("softplus", 1), ("tanh", 1), ("gelu", 1.13), ("silu", 1.10)]
+)
 def test_slopes_are_as_large_as_documented(name: str, slope: float) -> None:
     """The Lipschitz bound of an MLP rests on slopes of at most 1, or 1.13 and 1.10."""
     a = torch.linspace(-20, 20, 20_001, dtype=torch.float64)
@@ -47,5 +49,5 @@ def test_slopes_are_as_large_as_documented(name: str, slope: float) -> None:
 
 def test_an_unknown_activation_is_refused() -> None:
     """The message lists what there is."""
-    with pytest.raises(ValueError, match="'swish' is unknown; choose one of .*silu"):
+    with pytest.raises(ValueError, match=r"'swish' is unknown; choose one of .*silu"):
         activation_named("swish")

@@ -21,7 +21,12 @@ def test_a_halved_map_comes_back_to_its_exact_size(size: int) -> None:
 
 def test_convolutions_have_no_bias() -> None:
     """A black map stays black."""
-    for layer in (conv(2, 3, 8, halve=True), conv(2, 3, 8, halve=False), transposed(2, 3, 4, 8), transposed(2, 3, 4, 4)):
+    for layer in (
+        conv(2, 3, 8, halve=True),
+        conv(2, 3, 8, halve=False),
+        transposed(2, 3, 4, 8),
+        transposed(2, 3, 4, 4),
+    ):
         assert layer.bias is None
 
 

@@ -48,7 +48,9 @@ def test_the_value_is_the_nested_formula() -> None:
 @pytest.mark.parametrize("lipschitz", [None, 3.0])
 @pytest.mark.parametrize("depth", [0, 1, 2, 3])
 @pytest.mark.parametrize("activation", sorted(ACTIVATIONS))
-def test_the_frozen_gradient_is_that_of_autograd(activation: str, depth: int, lipschitz: float | None) -> None:
+def test_the_frozen_gradient_is_that_of_autograd(
+    activation: str, depth: int, lipschitz: float | None
+) -> None:
     """Value and gradient written out by hand agree with the network in evaluation mode."""
     network, z = mlp(depth, activation, lipschitz, gain=3), inputs(7)
     value, grad = network.frozen().value_and_grad(z)

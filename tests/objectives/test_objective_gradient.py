@@ -109,7 +109,7 @@ def posterior_samples(model: SmallModel, n_nodes: int) -> tuple[LatentPosterior,
         tuple(DiagonalNormal(mean[items, i : i + 1], scale[items, i : i + 1]) for i in range(model.n_levels))
     )
     noise = eps.repeat(len(model.y), 1)
-    latents = tuple(q.at(noise[:, i : i + 1]) for i, q in enumerate(posterior))
+    latents = posterior.at(noise)
     return posterior, latents, model.y[items], weights.repeat(len(model.y)) / len(model.y)
 
 
@@ -130,11 +130,11 @@ def expected_contrastive_loss(model: SmallModel, n_nodes: int) -> Tensor:
     energy_prior = model.energy(prior_latents)
     prior = torch.softmax(log_base(z) - energy_prior.detach(), 0)
     if model.n_levels == 1:
-        pairs = contrastive_loss(
-            energy_data.repeat_interleave(len(z)), energy_prior.repeat(len(energy_data))
-        )
+        pairs = contrastive_loss(energy_data.repeat_interleave(len(z)), energy_prior.repeat(len(energy_data)))
         return (pairs * torch.outer(weights, prior).flatten()).sum()
-    return (weights * contrastive_loss(energy_data, (prior * energy_prior).sum().expand_as(energy_data))).sum()
+    return (
+        weights * contrastive_loss(energy_data, (prior * energy_prior).sum().expand_as(energy_data))
+    ).sum()
 
 
 def relative_error(value: list[Tensor], expected: list[Tensor]) -> float:
@@ -148,7 +148,9 @@ CASES = pytest.mark.parametrize(
 
 
 @CASES
-def test_the_losses_give_the_gradient_of_the_joint_divergence(n_levels: int, coupling: str, n_nodes: int) -> None:
+def test_the_losses_give_the_gradient_of_the_joint_divergence(
+    n_levels: int, coupling: str, n_nodes: int
+) -> None:
     """For generator, encoder and energy the expected estimator is the exact gradient, to 1e-6."""
     model = small_model(n_levels, coupling)
     parameters = model.parameters()
@@ -172,7 +174,9 @@ def test_the_loss_is_the_joint_divergence_up_to_log_z(n_levels: int, coupling: s
     """Expected loss + log Z is the divergence itself: every normalising constant is in its place."""
     model = small_model(n_levels, coupling)
     z, volume = grid(n_levels)
-    log_z = torch.logsumexp(log_base(z) - model.energy(unflatten_latents(z, model.dims)), 0) + math.log(volume)
+    log_z = torch.logsumexp(log_base(z) - model.energy(unflatten_latents(z, model.dims)), 0) + math.log(
+        volume
+    )
     total = expected_autoencoder_loss(model, n_nodes) + log_z
     torch.testing.assert_close(total, exact_divergence(model), rtol=1e-8, atol=0)
 

@@ -15,7 +15,9 @@ def numbers(*values: float) -> Tensor:
 
 def terms() -> ElboTerms:
     """Two items, three levels."""
-    return ElboTerms(numbers(10.0, 20.0), (numbers(3.0, 0.1), numbers(0.2, 5.0), numbers(1.0, 1.0)), numbers(-2.0, 4.0))
+    return ElboTerms(
+        numbers(10.0, 20.0), (numbers(3.0, 0.1), numbers(0.2, 5.0), numbers(1.0, 1.0)), numbers(-2.0, 4.0)
+    )
 
 
 def test_the_loss_is_distortion_plus_rates_plus_energy() -> None:
@@ -44,7 +46,9 @@ def test_free_bits_cost_nothing_and_pull_nothing_per_level_and_item() -> None:
 def test_free_bits_do_not_touch_distortion_and_energy() -> None:
     """Their slopes stay 1."""
     t = terms()
-    grads = torch.autograd.grad(autoencoder_loss(t, free_bits=(9.0, 9.0, 9.0)).sum(), (t.distortion, t.energy))
+    grads = torch.autograd.grad(
+        autoencoder_loss(t, free_bits=(9.0, 9.0, 9.0)).sum(), (t.distortion, t.energy)
+    )
     assert [g.tolist() for g in grads] == [[1, 1], [1, 1]]
 
 

@@ -16,7 +16,9 @@ Seeded = Callable[[int], torch.Generator]
 DIMS = (3, 1, 2)
 
 
-def energy_network(coupling: str = "joint", *, depth: int = 2, activation: str = "silu", **options: float) -> EnergyNetwork:
+def energy_network(
+    coupling: str = "joint", *, depth: int = 2, activation: str = "silu", **options: float
+) -> EnergyNetwork:
     torch.manual_seed(0)
     network = EnergyNetwork(DIMS, width=16, depth=depth, activation=activation, coupling=coupling, **options)
     return network.double()

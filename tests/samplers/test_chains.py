@@ -15,7 +15,7 @@ from hebm.samplers import PersistentPool, ShortRunLangevin
 
 pytestmark = pytest.mark.usefixtures("on_device")
 Seeded = Callable[[int], torch.Generator]
-DIMS = (2, 1, 2)
+DIMS = (2, 2, 1)
 
 
 def like() -> Tensor:
@@ -24,7 +24,9 @@ def like() -> Tensor:
 
 def joint_prior(gain: float = 3.0, lipschitz: float | None = None) -> JointPrior:
     torch.manual_seed(0)
-    prior = JointPrior(GaussianPrior(DIMS), EnergyNetwork(DIMS, width=16, depth=2, lipschitz=lipschitz).double())
+    prior = JointPrior(
+        GaussianPrior(DIMS), EnergyNetwork(DIMS, width=16, depth=2, lipschitz=lipschitz).double()
+    )
     with torch.no_grad():
         for parameter in prior.parameters():
             parameter.mul_(gain)
@@ -62,9 +64,11 @@ class CorrelatedGaussian:
 
 
 @pytest.mark.parametrize(
-    ("clamped", "held"), [([1], [2]), ([0], [0, 1]), ([0, 2], [0, 1, 3, 4]), ([], []), ([2], [3, 4])]
+    ("clamped", "held"), [([1], [2, 3]), ([0], [0, 1]), ([0, 2], [0, 1, 4]), ([], []), ([2], [4])]
 )
-def test_free_levels_follow_the_exact_conditional(clamped: list[int], held: list[int], seeded: Seeded) -> None:
+def test_free_levels_follow_the_exact_conditional(
+    clamped: list[int], held: list[int], seeded: Seeded
+) -> None:
     """Of a correlated Gaussian: mean P_ff⁻¹(b_f - P_fc z_c), covariance P_ff⁻¹(I - ηP_ff/2)⁻¹; held levels stay."""
     target, eta, n_chains, generator = CorrelatedGaussian(), 0.2, 10_000, seeded(0)
     values = torch.tensor([1.5, -1.0, 2.0, -2.0, 0.5], dtype=torch.float64)
@@ -176,7 +180,7 @@ def test_chains_follow_their_generator(seeded: Seeded) -> None:
 def test_a_chain_that_leaves_the_finite_numbers_stops(seeded: Seeded) -> None:
     """A divergent step size is reported, not returned as NaN."""
     sampler = ShortRunLangevin(n_steps=500, step_size=50.0)
-    with pytest.raises(NonFiniteError, match="lower `sampler.step_size`"):
+    with pytest.raises(NonFiniteError, match=r"lower `sampler\.step_size`"):
         sampler(lambda z: -z[0].square().square().sum(1), start(2, seeded(0)))
 
 
@@ -192,9 +196,10 @@ def test_the_pool_gives_back_what_was_written() -> None:
     pool = PersistentPool(unflatten_latents(flat, DIMS))
     flat.zero_()  # the pool owns its state
     chosen = torch.tensor([2, 0])
-    assert torch.equal(pool.read(chosen)[1], torch.tensor([[12.0], [2.0]]))
-    pool.write(chosen, tuple(torch.full((2, d), -1.0, requires_grad=True) for d in DIMS))
-    assert pool.state[:, 0].tolist() == [-1, 5, -1, 15]
+    assert torch.equal(pool.read(chosen)[1], torch.tensor([[12.0, 13.0], [2.0, 3.0]]))
+    moved = torch.tensor([[-1.0] * 5, [-2.0] * 5], requires_grad=True)
+    pool.write(chosen, unflatten_latents(moved, DIMS))
+    assert pool.state[:, 0].tolist() == [-2, 5, -1, 15]
     assert not pool.state.requires_grad
 
 
@@ -209,7 +214,9 @@ def test_the_pool_chooses_different_chains(seeded: Seeded) -> None:
 
 
 @pytest.mark.parametrize("probability", [0.0, 0.3, 1.0])
-def test_the_pool_restarts_whole_chains_with_the_given_probability(probability: float, seeded: Seeded) -> None:
+def test_the_pool_restarts_whole_chains_with_the_given_probability(
+    probability: float, seeded: Seeded
+) -> None:
     """Each chain goes to its fresh start in all levels or in none; the count is binomial."""
     n = 10_000
     pool = PersistentPool(tuple(torch.zeros(n, d) for d in DIMS))

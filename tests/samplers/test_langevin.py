@@ -106,7 +106,9 @@ def test_zero_temperature_is_gradient_ascent(seeded: Seeded) -> None:
 def test_the_noise_has_scale_root_two_eta_tau(seeded: Seeded) -> None:
     """On a flat target the step adds √(2ητ) times the generator's own noise."""
     z = (torch.zeros(3, 2, dtype=torch.float64),)
-    moved, _ = langevin_step(z, lambda z: 0 * z[0].sum(1), step_size=0.08, temperature=0.5, generator=seeded(4))
+    moved, _ = langevin_step(
+        z, lambda z: 0 * z[0].sum(1), step_size=0.08, temperature=0.5, generator=seeded(4)
+    )
     eps = torch.randn(3, 2, generator=seeded(4), dtype=torch.float64)
     torch.testing.assert_close(moved[0], math.sqrt(2 * 0.08 * 0.5) * eps)
 
@@ -116,7 +118,9 @@ def test_the_step_writes_to_no_input_and_keeps_no_history(seeded: Seeded) -> Non
     weight = torch.ones((), dtype=torch.float64, requires_grad=True)
     start = torch.randn(3, 2, generator=seeded(0), dtype=torch.float64)
     z = (start.clone(),)
-    moved, info = langevin_step(z, lambda z: -weight * z[0].square().sum(1), step_size=0.1, generator=seeded(1))
+    moved, info = langevin_step(
+        z, lambda z: -weight * z[0].square().sum(1), step_size=0.1, generator=seeded(1)
+    )
     assert torch.equal(z[0], start)
     assert not z[0].requires_grad
     assert not any(t.requires_grad for t in (*moved, *info))
@@ -166,7 +170,7 @@ def test_a_non_finite_log_density_stops_the_step(bad: float) -> None:
     """The message counts the lost chains and says what to change."""
     z = (torch.tensor([[1.0], [2.0], [3.0]]),)
     with pytest.raises(NonFiniteError, match=r"1 of 3 chain states is not finite; lower `sampler.step_size`"):
-        langevin_step(z, lambda z: torch.where(z[0][:, 0] == 2, bad, -z[0][:, 0] ** 2), step_size=0.1)
+        langevin_step(z, lambda z: torch.where(z[0][:, 0] == 2, bad, -(z[0][:, 0] ** 2)), step_size=0.1)
 
 
 def test_a_non_finite_gradient_stops_the_step() -> None:

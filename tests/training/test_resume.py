@@ -16,7 +16,7 @@ from tests.training.tiny import tiny_config
 from hebm.config import RunConfig
 from hebm.errors import RunDirectoryError
 from hebm.latents import Latents
-from hebm.training import Interrupted, Run, train
+from hebm.training import InterruptedTrainingError, Run, train
 from hebm.training.checkpoint import list_checkpoints
 from hebm.training.step import TrainingStep
 
@@ -50,9 +50,10 @@ def test_a_run_stopped_in_the_middle_ends_in_the_same_bits(
     """Stopping at a step that is neither logged nor scheduled changes no bit and no logged number."""
     config = tiny_config(*VARIANTS[variant])
     train(config, tmp_path / "whole")
-    with monkeypatch.context() as patch, pytest.raises(Interrupted):
+    with monkeypatch.context() as patch:
         interrupt_during_step(6, patch)
-        train(config, tmp_path / "stopped")
+        with pytest.raises(InterruptedTrainingError):
+            train(config, tmp_path / "stopped")
     assert list_checkpoints(tmp_path / "stopped" / "checkpoints")[-1].name == "step-00000007"
     train(config, tmp_path / "stopped", resume=True)
     assert final_bits(tmp_path / "stopped") == final_bits(tmp_path / "whole")
@@ -73,7 +74,7 @@ def interrupt_during_step(step: int, patch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.slow
 def test_a_run_killed_at_random_moments_ends_in_the_same_bits(tmp_path: Path) -> None:
-    """SIGKILL to a real process, five times at random moments, then --resume: equal weights, EMA, optimisers, streams."""
+    """SIGKILL to a real process at five random moments, then --resume: equal nets, EMA, optimisers, streams."""
     config = tiny_config(
         "trainer.max_steps=400", "trainer.checkpoint_every_steps=7", "sampler.start=persistent"
     )

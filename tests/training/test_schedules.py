@@ -98,7 +98,9 @@ def test_bf16_trains_and_keeps_latents_and_energies_in_float32(tmp_path: Path) -
 def test_energy_only_steps_hold_the_averaged_nets_and_move_the_energy(tmp_path: Path) -> None:
     """After the joint steps generator and encoder equal the averages of that moment; the energy goes on."""
     joint = train(tiny_config(), tmp_path / "joint").model()
-    run = train(tiny_config("trainer.energy_only_steps=10"), tmp_path / "longer")
+    run = train(
+        tiny_config("trainer.energy_only_steps=10", "trainer.energy_only_lr=3e-4"), tmp_path / "longer"
+    )
     longer = run.model(weights="model")
     for name in ("generator", "encoder"):
         held, now = getattr(joint, name).state_dict(), getattr(longer, name).state_dict()
@@ -110,3 +112,4 @@ def test_energy_only_steps_hold_the_averaged_nets_and_move_the_energy(tmp_path: 
     last = run.metrics()[-1]
     assert (last["step"], last["phase"]) == (40, "energy")
     assert "distortion" not in last
+    assert (last["lr"], last["energy_lr"]) == (0.0, pytest.approx(3e-4))

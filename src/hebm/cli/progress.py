@@ -66,7 +66,8 @@ def _event_text(record: dict[str, Any]) -> str:
         case "diverged":
             return f"diverged at step {record['step']:,}: {record['reason']}"
         case "rollback":
-            return f"rolled back to step {record['step']:,}; the energy's learning rate is now {record['energy_lr']:.3g}"
+            rate = f"{record['energy_lr']:.3g}"
+            return f"rolled back to step {record['step']:,}; the energy's learning rate is now {rate}"
         case "resumed":
             return f"resumed at step {record['step']:,}"
         case _:

@@ -46,11 +46,13 @@ class LadderGeometry:
         channels, height, width = image_shape
         if height != width:
             raise ConfigError(
-                f"images must be square, but these are {height}×{width}; crop or resize them (data.size={min(height, width)})."
+                f"images must be square, but these are {height}×{width}; "
+                f"crop or resize them (data.size={min(height, width)})."
             )
         if not SMALLEST_IMAGE <= height <= LARGEST_IMAGE:
             raise ConfigError(
-                f"images must be {SMALLEST_IMAGE} to {LARGEST_IMAGE} pixels wide, but these have {height}; resize them (data.size)."
+                f"images must be {SMALLEST_IMAGE} to {LARGEST_IMAGE} pixels wide, but these have {height}; "
+                "resize them (data.size)."
             )
         if channels not in (1, 3):
             raise ConfigError(

@@ -1,6 +1,6 @@
 """Training: loop, state, checkpoints and run directories."""
 
-from hebm.training.loop import Interrupted, check_run_directory, train
+from hebm.training.loop import InterruptedTrainingError, check_run_directory, train
 from hebm.training.run import Run, load
 
-__all__ = ["Interrupted", "Run", "check_run_directory", "load", "train"]
+__all__ = ["InterruptedTrainingError", "Run", "check_run_directory", "load", "train"]

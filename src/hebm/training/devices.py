@@ -1,6 +1,8 @@
 """Devices and processes: the one place where a Fabric is made."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from lightning_fabric import Fabric
@@ -8,7 +10,7 @@ from lightning_fabric import Fabric
 from hebm.config import RunConfig
 from hebm.errors import ConfigError
 
-__all__ = ["make_fabric"]
+__all__ = ["deterministic_kernels", "make_fabric"]
 
 
 def make_fabric(config: RunConfig, *, device: str = "auto", devices: int = 1) -> Fabric:
@@ -46,3 +48,17 @@ def make_fabric(config: RunConfig, *, device: str = "auto", devices: int = 1) ->
     )
     fabric.launch()
     return fabric
+
+
+@contextmanager
+def deterministic_kernels(device: torch.device) -> Iterator[None]:
+    """Deterministic kernels while training on a GPU, restored afterwards; CPU kernels are deterministic already."""
+    if device.type != "cuda":
+        yield
+        return
+    before = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
+    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = before

@@ -2,13 +2,10 @@
 
 import json
 import logging
-import signal
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from types import FrameType
 from typing import Any
 
 import torch
@@ -27,23 +24,24 @@ from hebm.training.checkpoint import (
     write_checkpoint,
 )
 from hebm.training.collectives import any_process, mean_over_processes
-from hebm.training.devices import make_fabric
+from hebm.training.devices import deterministic_kernels, make_fabric
 from hebm.training.environment import describe_environment, package_version
-from hebm.training.guard import check_divergence, energy_lr_factor, require_another_try
+from hebm.training.guard import check_divergence, require_another_try
 from hebm.training.metrics_file import MetricsFile
 from hebm.training.run import Run, changed_keys
-from hebm.training.schedules import ema_decay_at, kl_weight_at, lr_factor_at
+from hebm.training.schedules import ema_decay_at, kl_weight_at, learning_rates
+from hebm.training.signals import watched_signals
 from hebm.training.state import TrainingState
 from hebm.training.step import TrainingStep
 
-__all__ = ["Interrupted", "Progress", "check_run_directory", "train"]
+__all__ = ["InterruptedTrainingError", "Progress", "check_run_directory", "train"]
 
 logger = logging.getLogger("hebm")
 
 Progress = Callable[[dict[str, Any]], None]
 
 
-class Interrupted(HebmError):
+class InterruptedTrainingError(HebmError):
     """Training was stopped by a signal, after a checkpoint was written."""
 
 
@@ -64,8 +62,8 @@ def check_run_directory(run: Run, config: RunConfig, *, resume: bool) -> None:
         )
     if run.exists() and (keys := changed_keys(run.config(), config)):
         raise RunDirectoryError(
-            f"{run.directory} was started with other values of {', '.join(keys)}; resume it with the same ones "
-            f"(hebm train {run.directory / 'config.yaml'} --run-dir {run.directory} --resume), or choose another --run-dir."
+            f"{run.directory} was started with other values of {', '.join(keys)}; resume it with its own "
+            f"configuration, {run.directory / 'config.yaml'}, or choose another --run-dir."
         )
 
 
@@ -95,14 +93,14 @@ def train(
         RunDirectoryError: If the directory holds something else; nothing is written.
         DataError: If the images are missing or unreadable; nothing is written.
         DivergenceError: If training diverged in spite of all rollbacks.
-        Interrupted: If a signal stopped it; a checkpoint has been written.
+        InterruptedTrainingError: If a signal stopped it; a checkpoint has been written.
     """
     run = Run(Path(run_dir))
     fabric = make_fabric(config, device=device, devices=devices)
     if fabric.is_global_zero:
         check_run_directory(run, config, resume=resume)
     images = _load_images(config, fabric)
-    with _deterministic(fabric.device):
+    with deterministic_kernels(fabric.device):
         session = _Session(config, run, fabric, ResidentImages(images, fabric.device), progress)
         session.begin(resume=resume)
         session.advance()
@@ -166,11 +164,11 @@ class _Session:
 
         Raises:
             DivergenceError: If training diverged in spite of all rollbacks.
-            Interrupted: If a signal stopped it.
+            InterruptedTrainingError: If a signal stopped it.
         """
         trainer = self.config.trainer
         interval_start, interval_steps = time.perf_counter(), 0
-        with _watched_signals() as received:
+        with watched_signals() as received:
             while self.state.step < self.n_steps:
                 trouble = self._take_step()
                 interval_steps += 1
@@ -191,13 +189,14 @@ class _Session:
                 if save_now or stopping:
                     self.save()
                 if stopping:
-                    raise Interrupted(
+                    raise InterruptedTrainingError(
                         f"stopped by a signal at step {self.state.step}; continue with --resume."
                     )
 
     def _take_step(self) -> str | None:
         state, step = self.state, self.state.step
-        self._set_learning_rates(step)
+        for name, optimizer in state.optimizers.items():
+            _set_lr(optimizer, self._learning_rates(step)[name])
         if step == self.n_joint_steps:
             state.ema.copy_to(state.model)
         try:
@@ -213,24 +212,14 @@ class _Session:
         state.step += 1
         return None
 
-    def _set_learning_rates(self, step: int) -> None:
-        """Joint steps and energy-only steps run through the schedule once each."""
-        trainer = self.config.trainer
-        alone = step >= self.n_joint_steps
-        self.lr_factor = lr_factor_at(
-            step - self.n_joint_steps if alone else step,
-            kind=trainer.lr_schedule,
-            decay=trainer.lr_decay,
-            n_steps=trainer.energy_only_steps if alone else self.n_joint_steps,
+    def _learning_rates(self, step: int) -> dict[str, float]:
+        return learning_rates(
+            self.config.trainer,
+            step,
+            n_joint_steps=self.n_joint_steps,
             steps_per_epoch=self.steps_per_epoch,
+            rollbacks=self.state.rollbacks,
         )
-        _set_lr(self.state.optimizers["autoencoder"], trainer.autoencoder.lr * self.lr_factor)
-        if "energy" in self.state.optimizers:
-            _set_lr(self.state.optimizers["energy"], self._energy_lr(self.lr_factor))
-
-    def _energy_lr(self, factor: float) -> float:
-        guard = self.config.trainer.guard
-        return self.config.trainer.energy.lr * factor * energy_lr_factor(self.state.rollbacks, guard)
 
     def _batch(self, step: int) -> torch.Tensor:
         epoch, position = divmod(step, self.steps_per_epoch)
@@ -250,16 +239,17 @@ class _Session:
         trouble = check_divergence(means, self.config.trainer.guard)
         if trouble is not None:
             return trouble
+        rates = self._learning_rates(self.state.step - 1)
         record: dict[str, Any] = {
             "step": self.state.step,
             "epoch": self.state.step / self.steps_per_epoch,
             "images_per_s": images_per_s,
             **means,
             "phase": "joint" if self.state.step <= self.n_joint_steps else "energy",
-            "lr": self.config.trainer.autoencoder.lr * self.lr_factor,
+            "lr": rates["autoencoder"],
         }
         if "energy" in self.state.optimizers:
-            record["energy_lr"] = self._energy_lr(self.lr_factor)
+            record["energy_lr"] = rates["energy"]
         self.metrics.write(record)
         if self.progress is not None:
             self.progress({**record, "n_steps": self.n_steps})
@@ -286,7 +276,8 @@ class _Session:
             )
         self._restore(path)
         self.state.rollbacks = tries + 1
-        self._say({"event": "rollback", "step": self.state.step, "energy_lr": self._energy_lr(1.0)})
+        energy_lr = self._learning_rates(self.state.step)["energy"]
+        self._say({"event": "rollback", "step": self.state.step, "energy_lr": energy_lr})
 
     def _restore(self, path: Path) -> dict[str, Any]:
         meta = verify_checkpoint(path)
@@ -322,39 +313,3 @@ class _Session:
 def _set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:
     for group in optimizer.param_groups:
         group["lr"] = lr
-
-
-@contextmanager
-def _watched_signals() -> Iterator[list[int]]:
-    """Collect SIGINT and SIGTERM instead of dying of them; a second one is obeyed at once."""
-    received: list[int] = []
-
-    def remember(number: int, frame: FrameType | None) -> None:
-        received.append(number)
-        if len(received) > 1:
-            raise KeyboardInterrupt
-
-    try:
-        before = {number: signal.signal(number, remember) for number in (signal.SIGINT, signal.SIGTERM)}
-    except ValueError:  # not in the main thread: signals are the caller's business
-        yield received
-        return
-    try:
-        yield received
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-@contextmanager
-def _deterministic(device: torch.device) -> Iterator[None]:
-    """Deterministic kernels while training on a GPU, restored afterwards; CPU kernels are deterministic already."""
-    if device.type != "cuda":
-        yield
-        return
-    before = torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark
-    torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = True, False
-    try:
-        yield
-    finally:
-        torch.backends.cudnn.deterministic, torch.backends.cudnn.benchmark = before

@@ -106,8 +106,9 @@ class Run:
             paths = [path for path in paths if path.name == f"step-{step:08d}"]
         if not paths:
             there = ", ".join(p.name for p in list_checkpoints(self.checkpoints)) or "none"
+            which = "" if step is None else f" of step {step}"
             raise RunDirectoryError(
-                f"{self.directory} has no checkpoint{'' if step is None else f' of step {step}'} (there: {there}); train it first."
+                f"{self.directory} has no checkpoint{which} (there: {there}); train it first."
             )
         verify_checkpoint(paths[-1])
         return paths[-1]

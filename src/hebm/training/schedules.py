@@ -2,7 +2,10 @@
 
 import math
 
-__all__ = ["ema_decay_at", "kl_weight_at", "lr_factor_at"]
+from hebm.config import TrainerConfig
+from hebm.training.guard import energy_lr_factor
+
+__all__ = ["ema_decay_at", "kl_weight_at", "learning_rates", "lr_factor_at"]
 
 
 def lr_factor_at(step: int, *, kind: str, decay: float, n_steps: int, steps_per_epoch: int) -> float:
@@ -29,3 +32,25 @@ def kl_weight_at(step: int, *, warmup_steps: int) -> float:
 def ema_decay_at(step: int, *, decay: float) -> float:
     """Averaging constant min(decay, (1 + step) / (10 + step)), so that early averages forget the initial weights."""
     return min(decay, (1 + step) / (10 + step))
+
+
+def learning_rates(
+    trainer: TrainerConfig, step: int, *, n_joint_steps: int, steps_per_epoch: int, rollbacks: int
+) -> dict[str, float]:
+    """Learning rates of ``autoencoder`` and ``energy`` at a step.
+
+    Joint steps and energy-only steps run through the schedule once each; every rollback lowers the energy's rate.
+    """
+    alone = step >= n_joint_steps
+    factor = lr_factor_at(
+        step - n_joint_steps if alone else step,
+        kind=trainer.lr_schedule,
+        decay=trainer.lr_decay,
+        n_steps=trainer.energy_only_steps if alone else n_joint_steps,
+        steps_per_epoch=steps_per_epoch,
+    )
+    energy = (trainer.energy_only_lr if alone else None) or trainer.energy.lr
+    return {
+        "autoencoder": 0.0 if alone else trainer.autoencoder.lr * factor,
+        "energy": energy * factor * energy_lr_factor(rollbacks, trainer.guard),
+    }
