@@ -53,6 +53,11 @@ def leaves(values: object, prefix: str = "") -> dict[str, object]:
         ("lipschitz=1", "prior.lipschitz"),
         ("prior.lipshitz=1", "prior.lipschitz"),
         ("sed=1", "seed"),
+        ("trainer.lr=1", "trainer.energy.lr"),
+        ("evaluation.temperature=1", "sampler.temperature"),
+        ("model.depth=1", "prior.depth"),
+        ("lipshitz=1", "prior.lipschitz"),
+        ("betaz=1", "trainer.energy.betas"),
     ],
 )
 def test_an_unknown_key_names_the_nearest(small: Path, key: str, nearest: str) -> None:
@@ -238,7 +243,7 @@ def same(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> bool:
 
 
 def test_the_seed_decides_the_initial_weights(small: Path) -> None:
-    """Same seed the same in every tensor, other seed different in every random one; the global stream untouched."""
+    """Same seed the same in every tensor, other seed different in every random one; the global stream has no say."""
     torch.manual_seed(5)
     before = torch.random.get_rng_state()
     first = weights(load_config(small))
@@ -248,14 +253,20 @@ def test_the_seed_decides_the_initial_weights(small: Path) -> None:
     torch.manual_seed(5)
     assert torch.equal(torch.random.get_rng_state(), before)
     assert same(first, again)
-    assert not any(torch.equal(first[name], other[name]) for name in first)
+    equal = [name for name in first if torch.equal(first[name], other[name])]
+    assert all(first[name].unique().tolist() == [0] for name in equal)  # constants alone
 
 
-def test_building_leaves_the_global_stream_as_it_was(small: Path) -> None:
-    """Whatever is drawn for the weights."""
+def test_building_leaves_the_global_streams_as_they_were(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever is drawn for the weights; an accelerator's stream is not even seeded."""
+    seeded: list[int] = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
     before = torch.random.get_rng_state()
     build_model(load_config(small))
     assert torch.equal(torch.random.get_rng_state(), before)
+    assert seeded == []
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ def build_model(config: RunConfig) -> JointModel:
         [LevelShape(level.latents, level.channels) for level in config.model.levels],
     )
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(derive_seed(config.seed, "init"))
+        torch.default_generator.manual_seed(derive_seed(config.seed, "init"))  # the CPU's stream alone
         likelihood = make_likelihood(
             config.model.likelihood, config.data.channels, config.model.likelihood_scale
         )

@@ -357,7 +357,10 @@ def _sections(annotation: Any) -> Iterable[type[BaseModel]]:
 
 
 def _nearest(name: str, known: list[str], *, last: str | None = None) -> str:
-    close = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
+    same_leaf = [
+        key for key in known if last is not None and key.rsplit(".", 1)[-1] == last
+    ]  # in a wrong section
+    close = difflib.get_close_matches(name, same_leaf or known, n=1, cutoff=0 if same_leaf else 0.5)
     if not close and last is not None:
         by_leaf = {key.rsplit(".", 1)[-1]: key for key in known}
         close = [by_leaf[leaf] for leaf in difflib.get_close_matches(last, list(by_leaf), n=1, cutoff=0.6)]

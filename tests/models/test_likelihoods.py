@@ -13,7 +13,8 @@ pytestmark = pytest.mark.usefixtures("on_device")
 
 
 def image(seed: int, channels: int = 3) -> torch.Tensor:
-    noise = torch.randn(2, channels, 4, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.randn(2, channels, 4, 4, generator=generator, dtype=torch.float64, device="cpu")
     return noise.to(torch.get_default_device())
 
 

@@ -18,6 +18,7 @@ def mlp(depth: int, activation: str = "tanh", lipschitz: float | None = None, ga
     with torch.no_grad():
         for name, parameter in network.named_parameters():
             parameter.mul_(gain if "weight" in name else 1.0)
+        network.layers[-1].bias.fill_(0.3)  # zero at first; a loaded network may have one
         for _ in range(200):
             network(inputs(1))
     return network.eval()
@@ -116,3 +117,12 @@ def test_freezing_changes_nothing(training: bool) -> None:
     frozen.value_and_grad(inputs(2))
     assert all(torch.equal(before[name], tensor) for name, tensor in network.state_dict().items())
     assert all(module.training is training for module in network.modules())
+
+
+@pytest.mark.parametrize("lipschitz", [None, 1.0])
+def test_the_constant_of_the_output_is_zero_and_does_not_learn(lipschitz: float | None) -> None:
+    """log Z absorbs it: every other parameter learns, this one stays."""
+    network = MLP(N_IN, 4, 1, "silu", lipschitz)
+    assert network.layers[-1].bias.item() == 0
+    frozen = {name for name, parameter in network.named_parameters() if not parameter.requires_grad}
+    assert frozen == {"layers.1.bias"}

@@ -51,7 +51,7 @@ class SmallModel:
 
     def parameters(self) -> dict[str, list[nn.Parameter]]:
         nets = {"encoder": self.encoder, "generator": self.decoder, "energy": self.energy}
-        return {name: list(net.parameters()) for name, net in nets.items()}
+        return {name: [p for p in net.parameters() if p.requires_grad] for name, net in nets.items()}
 
 
 def small_model(n_levels: int, coupling: str = "joint") -> SmallModel:
@@ -163,10 +163,8 @@ def test_the_losses_give_the_gradient_of_the_joint_divergence(
         estimate = torch.autograd.grad(loss, parameters[name], retain_graph=True)
         assert relative_error(list(estimate), exact[name]) < 1e-6, name
     energy_loss = expected_contrastive_loss(model, n_nodes)
-    last_bias = [p.numel() == 1 and p.ndim == 1 for p in parameters["energy"]]
     estimate = torch.autograd.grad(energy_loss, parameters["energy"])
     assert relative_error(list(estimate), exact["energy"]) < 1e-6
-    assert all(g.abs().item() < 1e-9 for g, constant in zip(estimate, last_bias, strict=True) if constant)
 
 
 @CASES

@@ -3,7 +3,8 @@ r"""Suite ``samples``: how close samples and reconstructions come to held-out im
 The reference is the whole test split. ``fd_reconstruction`` is the floor: the same held-out images through
 encoder and generator. ``prior_gap`` = fd_prior / fd_reconstruction; 1 means that a sample of the prior is as good
 as a reconstruction. ``fd_halves``, the distance between two halves of the test split, says how much of a
-distance is sampling noise.
+distance is sampling noise. ``fd_longer_chain`` is fd_prior with chains three times as long as in training: where it
+is larger, the short-run chains have not converged, and the number of steps belongs to the model.
 """
 
 from collections.abc import Iterable, Iterator
@@ -69,14 +70,15 @@ def evaluate_samples(model: JointModel, config: RunConfig, *, seed: int) -> dict
     rebuilt = extract_features(
         extractor, _watched(reconstructions(model, image_batches(test.images)), quality)
     )
-    prior, base = (
+    longer_steps = LONGER_CHAIN * config.sampler.n_steps
+    prior, base, longer = (
         extract_features(
             extractor, images_from_prior(model, config.evaluation.n_samples, seed=seed, n_steps=steps)
         )
-        for steps in (None, 0)
+        for steps in (None, 0, longer_steps)
     )
     return {
-        **_distances(real, rebuilt, prior, base),
+        **_distances(real, {"prior": prior, "base": base, "longer_chain": longer, "reconstruction": rebuilt}),
         **_manifold(real, prior, config, seed),
         **quality.compute(),
         "extractor": extractor.identifier,
@@ -99,11 +101,11 @@ def _watched(pairs: Iterable[tuple[Tensor, Tensor]], quality: ImageQualityMean) 
         yield x_hat
 
 
-def _distances(real: Tensor, rebuilt: Tensor, prior: Tensor, base: Tensor) -> dict[str, float]:
+def _distances(real: Tensor, others: dict[str, Tensor]) -> dict[str, float]:
     statistics = GaussianStatistics.of(real)
     to_real = {
-        name: frechet_distance(statistics, GaussianStatistics.of(features))
-        for name, features in (("fd_prior", prior), ("fd_base", base), ("fd_reconstruction", rebuilt))
+        f"fd_{name}": frechet_distance(statistics, GaussianStatistics.of(features))
+        for name, features in others.items()
     }
     half = len(real) // 2
     halves = frechet_distance(GaussianStatistics.of(real[:half]), GaussianStatistics.of(real[half:]))

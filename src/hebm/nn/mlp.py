@@ -52,6 +52,9 @@ class MLP(nn.Module):
     Activations have slopes of at most 1 (``gelu`` and ``silu``: 1.13 and 1.10), so the function is then about
     c-Lipschitz; σ is a power-iteration estimate that moves only in training mode.
 
+    The output's constant is zero and does not learn: log Z absorbs any constant, so its gradient is nothing but
+    rounding, which an adaptive optimiser would blow up to a drift.
+
     Args:
         n_in: Width of the input.
         width: Width of the hidden layers; 0 hidden layers make it linear.
@@ -73,6 +76,8 @@ class MLP(nn.Module):
         if lipschitz is not None:
             for layer in layers:
                 spectral_norm(layer)
+        nn.init.zeros_(layers[-1].bias)
+        layers[-1].bias.requires_grad_(False)
         self.layers = nn.ModuleList(layers)
 
     def forward(self, z: Tensor) -> Tensor:
