@@ -167,3 +167,11 @@ def test_the_twin_sees_the_same_data_and_starts_from_the_same_nets(tmp_path: Pat
         assert all(torch.equal(ours[key], theirs[key]) for key in ours)
     config: RunConfig = tiny_config("prior.kind=gaussian", "trainer.max_steps=5")
     assert "energy_data" not in train(config, tmp_path / "twin").metrics()[0]
+
+
+def test_the_length_is_fixed_where_the_schedule_depends_on_it(tmp_path: Path) -> None:
+    """With a cosine schedule or energy-only steps a longer run is another run, and is refused as one."""
+    for index, override in enumerate(("trainer.lr_schedule=cosine", "trainer.energy_only_steps=3")):
+        train(tiny_config("trainer.max_steps=5", override), tmp_path / str(index))
+        with pytest.raises(RunDirectoryError, match=r"trainer\.max_steps"):
+            train(tiny_config("trainer.max_steps=6", override), tmp_path / str(index), resume=True)

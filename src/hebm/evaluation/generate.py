@@ -17,6 +17,14 @@ __all__ = ["BLOCK", "images_from_prior", "latents_from_prior", "reconstructions"
 BLOCK = 200
 
 
+def _blocks(model: JointModel, n: int, seed: int, n_steps: int | None) -> Iterator[tuple[Latents, int]]:
+    """Whole blocks of latents, and how many items of each are asked for."""
+    for block in range(-(-n // BLOCK)):
+        generator = named_generator(seed, "sample", block, device=model.device)
+        latents = model.sample_prior(BLOCK, n_steps=n_steps, generator=generator)
+        yield latents, min(BLOCK, n - block * BLOCK)
+
+
 def latents_from_prior(
     model: JointModel, n: int, *, seed: int, n_steps: int | None = None
 ) -> Iterator[Latents]:
@@ -31,19 +39,20 @@ def latents_from_prior(
     Yields:
         Latents of at most :data:`BLOCK` items, top level first.
     """
-    for block in range(-(-n // BLOCK)):
-        generator = named_generator(seed, "sample", block, device=model.device)
-        latents = model.sample_prior(BLOCK, n_steps=n_steps, generator=generator)
-        yield tuple(z[: n - block * BLOCK] for z in latents)
+    for latents, n_wanted in _blocks(model, n, seed, n_steps):
+        yield tuple(z[:n_wanted] for z in latents)
 
 
+@torch.no_grad()
 def images_from_prior(
     model: JointModel, n: int, *, seed: int, n_steps: int | None = None
 ) -> Iterator[Tensor]:
-    """Generate n images block by block: decoded :func:`latents_from_prior`, [b, C, H, W] in [0, 1]."""
-    for latents in latents_from_prior(model, n, seed=seed, n_steps=n_steps):
-        with torch.no_grad():
-            yield model.decode(latents)
+    """Generate n images block by block: decoded :func:`latents_from_prior`, [b, C, H, W] in [0, 1].
+
+    Whole blocks are decoded, so that no rounding depends on n.
+    """
+    for latents, n_wanted in _blocks(model, n, seed, n_steps):
+        yield model.decode(latents)[:n_wanted]
 
 
 def reconstructions(model: JointModel, batches: Iterator[Tensor]) -> Iterator[tuple[Tensor, Tensor]]:

@@ -19,14 +19,8 @@ from hebm.training.checkpoint import (
 
 __all__ = ["Run", "changed_keys", "load"]
 
-FREE_TO_CHANGE = {
-    "description",
-    "trainer.max_epochs",
-    "trainer.max_steps",
-    "trainer.keep_checkpoints",
-    "data.path",
-    "data.download",
-}
+FREE_TO_CHANGE = {"description", "trainer.keep_checkpoints", "data.path", "data.download"}
+LENGTH = {"trainer.max_epochs", "trainer.max_steps"}
 
 
 @dataclass(frozen=True)
@@ -144,10 +138,14 @@ def load(run_dir: str | Path, *, step: int | None = None, weights: str = "ema") 
 
 
 def changed_keys(old: RunConfig, new: RunConfig) -> list[str]:
-    """Keys whose change would make a resumed run another run."""
+    """Keys whose change would make a resumed run another run.
+
+    The length may change where nothing before the end depends on it: no cosine schedule, no energy-only steps.
+    """
     before, after = _flat(old.model_dump(mode="json")), _flat(new.model_dump(mode="json"))
     differing = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
-    return sorted(differing - FREE_TO_CHANGE)
+    open_ended = new.trainer.lr_schedule != "cosine" and not new.trainer.energy_only_steps
+    return sorted(differing - FREE_TO_CHANGE - (LENGTH if open_ended else set()))
 
 
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
