@@ -9,7 +9,6 @@ from hebm.randomness import (
     ShardedGenerator,
     derive_seed,
     named_generator,
-    random_integers,
     standard_normal,
 )
 
@@ -60,7 +59,6 @@ def test_draws_from_a_generator_leave_the_global_stream_untouched() -> None:
     generator = named_generator(0, "prior")
     standard_normal(torch.empty(3), generator)
     standard_normal(torch.empty(2, 1), ShardedGenerator(generator, 0, 2))
-    random_integers(5, 3, generator)
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
@@ -80,11 +78,3 @@ def test_the_derived_seed_is_the_documented_hash() -> None:
     digest = hashlib.sha256(b"7/data/3").digest()
     assert derive_seed(7, "data", 3) == int.from_bytes(digest, "big") >> (256 - 63)
     assert 0 <= derive_seed(-5, "x") < 2**63
-
-
-def test_random_integers_cover_their_range_evenly() -> None:
-    """Counts of 0 to 4 agree with the uniform law within five standard errors; 5 never comes."""
-    n = 20_000
-    counts = torch.bincount(random_integers(5, n, seeded(0)))
-    assert len(counts) == 5
-    assert (counts / n - 0.2).abs().max().item() < 5 * (0.2 * 0.8 / n) ** 0.5

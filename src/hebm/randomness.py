@@ -15,7 +15,6 @@ __all__ = [
     "ShardedGenerator",
     "derive_seed",
     "named_generator",
-    "random_integers",
     "standard_normal",
 ]
 
@@ -57,11 +56,6 @@ def standard_normal(like: Tensor, generator: NoiseSource) -> Tensor:
         whole = torch.randn(shape, generator=generator.generator, dtype=like.dtype, device=like.device)
         return whole[generator.rank * n_rows : (generator.rank + 1) * n_rows]
     return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
-
-
-def random_integers(high: int, n: int, generator: torch.Generator) -> Tensor:
-    """Draw ``n`` integers uniformly from 0 to ``high`` - 1, on the generator's device."""
-    return torch.randint(high, (n,), generator=generator, device=generator.device)
 
 
 def derive_seed(seed: int, *names: str | int) -> int:

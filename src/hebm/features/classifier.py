@@ -20,7 +20,7 @@ from hebm.randomness import named_generator
 
 __all__ = ["ClassifierExtractor", "default_epochs", "train_classifier"]
 
-_LEARNING_RATE = 1e-2
+_LEARNING_RATE = 3e-3
 _WEIGHT_DECAY = 1e-2
 
 
@@ -77,8 +77,8 @@ class ClassifierExtractor:
 
 
 def default_epochs(n_images: int) -> int:
-    """Passes over the data that show about 300,000 images, at least 3 and at most 20."""
-    return min(max(round(300_000 / n_images), 3), 20)
+    """Passes over the data that show about 300,000 images, at least 3 and at most 40."""
+    return min(max(round(300_000 / n_images), 3), 40)
 
 
 def train_classifier(

@@ -60,7 +60,7 @@ def _chains(run: RunFiles) -> str | None:
     n_steps, step_size = dig(run.config, "sampler", "n_steps"), dig(run.config, "sampler", "step_size")
     if run.prior_kind == "gaussian" or n_steps is None:
         return None
-    return f"{n_steps} Langevin steps, η = {number_text(step_size)}"
+    return f"{n_steps} Langevin steps, η\u00a0=\u00a0{number_text(step_size)}"
 
 
 def _steps(run: RunFiles) -> str | None:

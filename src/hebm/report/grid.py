@@ -18,7 +18,7 @@ GAP_TONE = 0.5
 RANGE_TOLERANCE = 1e-3
 
 
-def image_grid(images: Tensor, *, n_columns: int, scale: int | None = None, gap: int = 1) -> Image.Image:
+def image_grid(images: Tensor, *, n_columns: int, scale: int | None = None, gap: int = 2) -> Image.Image:
     """Lay images out row by row; the gap and the empty cells of the last row are mid-grey.
 
     Args:

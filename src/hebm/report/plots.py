@@ -93,9 +93,8 @@ def _draw(
         axes.plot(series(records, "step"), values, dash, color=colour, label=label, marker=marker)
     for stretch in history.abandoned:
         steps, values = series(stretch, "step"), series(stretch, key, index)
-        axes.add_artist(
-            Line2D(steps, values, color=colour, alpha=0.45, linewidth=1)
-        )  # leaves the limits alone
+        faint = Line2D(steps, values, color=colour, alpha=0.45, linewidth=1)
+        axes.add_artist(faint)  # unlike plot, leaves the limits to what was kept
 
 
 def _finish(axes: Axes, events: Sequence[Record], *, event_labels: bool = True) -> None:
@@ -108,7 +107,7 @@ def _finish(axes: Axes, events: Sequence[Record], *, event_labels: bool = True) 
         if kind in EVENT_LOOKS and np.isfinite(step):
             name, colour, dash = EVENT_LOOKS[kind]
             label = "_nolegend_" if kind in named or not event_labels else name
-            axes.axvline(step, color=colour, linestyle=dash, linewidth=1, alpha=0.8, label=label)
+            axes.axvline(step, color=colour, linestyle=dash, linewidth=1.2, alpha=0.9, label=label)
             named.add(kind)
     if axes.get_legend_handles_labels()[1]:
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2, handlelength=1.8)

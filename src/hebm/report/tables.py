@@ -41,7 +41,6 @@ class ResultTable:
     suite: str
     rows: list[Row]
     has_twin: bool
-    has_meanings: bool
     origin: str
     remark: str = ""
 
@@ -56,7 +55,7 @@ def samples_table(run: RunFiles) -> ResultTable:
         if results.get(key) is not None or twin.get(key) is not None
     ]
     rows += _generic_rows({k: v for k, v in results.items() if k not in {*names, *TOLD_ELSEWHERE}}, twin)
-    return ResultTable("samples", rows, bool(twin), True, _origin(run, "samples"), _mismatch(results, twin))
+    return ResultTable("samples", rows, bool(twin), _origin(run, "samples"), _mismatch(results, twin))
 
 
 def generic_table(run: RunFiles, suite: str) -> ResultTable:
@@ -64,7 +63,7 @@ def generic_table(run: RunFiles, suite: str) -> ResultTable:
     twin = run.twin.results(suite) if run.twin is not None else {}
     rows = _generic_rows(run.results(suite), twin)
     remark = _mismatch(run.results(suite), twin)
-    return ResultTable(suite, rows, bool(twin), False, _origin(run, suite), remark)
+    return ResultTable(suite, rows, bool(twin), _origin(run, suite), remark)
 
 
 def gap_sentence(run: RunFiles) -> str:
@@ -77,13 +76,14 @@ def gap_sentence(run: RunFiles) -> str:
         return ""
     return (
         f"Prior gap {number_text(ours)} here, {number_text(theirs)} for the Gaussian twin: a ratio of "
-        f"{number_text(ours / theirs)}. Below 1, the energy closed part of the gap; above 1, it widened it."
+        f"{number_text(round(ours / theirs, 3))}. "
+        "Below 1, this model's samples come nearer to its reconstructions than the twin's do."
     )
 
 
 def _with_sd(results: Json, key: str) -> str:
     text, sd = number_text(_number(results.get(key))), results.get(f"{key}_sd")
-    return text if sd is None else f"{text} ± {number_text(_number(sd))}"
+    return text if sd is None else f"{text} ±\u00a0{number_text(_number(sd))}"
 
 
 def _number(value: Any) -> Any:
