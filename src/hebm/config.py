@@ -151,7 +151,7 @@ class EnergyOptimizerConfig(OptimizerConfig):
 class GuardConfig(Config):
     """When training counts as diverged, and what is tried."""
 
-    max_energy_gap: PositiveFloat = 1000.0
+    max_energy_gap: PositiveFloat = 100.0
     """Largest |mean energy of data-side latents - of prior samples| over a log interval, nats."""
     max_rollbacks: NonNegativeInt = 5
     energy_lr_factor: Annotated[float, Field(gt=0, lt=1)] = 0.5

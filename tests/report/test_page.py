@@ -81,6 +81,7 @@ def test_a_bare_run_names_the_command_of_every_missing_part(tmp_path: Path) -> N
     run = make_run(tmp_path / "a run")
     text = _page(run).text
     for command in (
+        "hebm report RUN",
         "hebm evaluate RUN --suite samples",
         "hebm hierarchy RUN",
         "hebm traverse RUN",

@@ -15,6 +15,7 @@ from hebm.build import build_images, build_model
 from hebm.config import RunConfig
 from hebm.data import ResidentImages, epoch_order
 from hebm.errors import DataError, HebmError, NonFiniteError, RunDirectoryError
+from hebm.models import JointModel
 from hebm.training.checkpoint import (
     newest_intact,
     prune_checkpoints,
@@ -153,7 +154,10 @@ class _Session:
             return
         if self.fabric.is_global_zero:
             self.run.directory.mkdir(parents=True, exist_ok=True)
-            environment = describe_environment(self.fabric.device, self.fabric.world_size)
+            environment = {
+                **describe_environment(self.fabric.device, self.fabric.world_size),
+                "n_parameters": _n_parameters(self.state.model),
+            }
             (self.run.directory / "environment.json").write_text(json.dumps(environment, indent=1) + "\n")
             (self.run.directory / "config.yaml").write_text(self.config.to_yaml(), encoding="utf-8")
             self.metrics.cut(0)
@@ -308,6 +312,11 @@ class _Session:
                 self.run.checkpoints, keep=trainer.keep_checkpoints, every=trainer.checkpoint_every_steps
             )
         self.fabric.barrier()
+
+
+def _n_parameters(model: JointModel) -> dict[str, int]:
+    parts = {"generator": model.generator, "encoder": model.encoder, "energy": model.prior.energy}
+    return {name: sum(p.numel() for p in net.parameters()) for name, net in parts.items() if net is not None}
 
 
 def _set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:

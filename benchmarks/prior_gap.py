@@ -1,0 +1,97 @@
+"""Train a preset and its Gaussian twin over seeds, evaluate both, and report mean ± sd of every number.
+
+HEBM_DATA=DIR python -m benchmarks.prior_gap fashion_mnist --seeds 0 1 2
+
+Runs are kept in ``runs/prior_gap/`` and finished ones are not repeated. The table goes to the terminal, the numbers
+of every seed to ``benchmarks/results/prior_gap-PRESET.json``.
+"""
+
+import argparse
+import json
+import statistics
+from pathlib import Path
+from typing import Any
+
+import hebm
+from hebm.evaluation import evaluate
+from hebm.training.environment import hardware_name
+
+__all__ = ["main"]
+
+FIELDS = (
+    "fd_prior", "fd_base", "fd_longer_chain", "fd_reconstruction", "fd_halves", "prior_gap", "precision", "recall",
+    "mse", "ssim",
+)  # fmt: skip
+
+
+def run_one(preset: str, seed: int, directory: Path, kind: str) -> dict[str, Any]:
+    """Train and evaluate one run, or read what is there: its results, training minutes and extractor."""
+    config = hebm.load_config(preset, [f"seed={seed}", f"prior.kind={kind}"])
+    run = hebm.train(config, directory, resume=True)
+    file = run.evaluation / "samples.json"
+    if not file.is_file():
+        evaluate(run, "samples")
+    record = json.loads(file.read_text())
+    logs = [r for r in run.metrics() if "event" not in r]
+    images = config.trainer.log_every_steps * config.trainer.batch_size
+    minutes = sum(images / r["images_per_s"] for r in logs) / 60
+    last = {
+        key: logs[-1][key] for key in ("rate_per_level", "energy_data", "energy_prior") if key in logs[-1]
+    }
+    events = [r for r in run.metrics() if "event" in r]
+    numbers = {field: record["results"][field] for field in FIELDS}
+    return {
+        **numbers,
+        "training_minutes": minutes,
+        "extractor": record["results"]["extractor"],
+        "events": events,
+    } | last
+
+
+def summary(runs: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
+    """Mean and sample standard deviation of every number over seeds."""
+    values = {field: [run[field] for run in runs] for field in (*FIELDS, "training_minutes")}
+    return {
+        field: {"mean": statistics.fmean(v), "sd": statistics.stdev(v) if len(v) > 1 else 0.0}
+        for field, v in values.items()
+    }
+
+
+def main() -> None:
+    """Train, evaluate, print, write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("preset")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
+    arguments = parser.parse_args()
+    runs: dict[str, list[dict[str, Any]]] = {"joint": [], "gaussian": []}
+    for seed in arguments.seeds:
+        directory = Path("runs/prior_gap") / f"{arguments.preset}-seed{seed}"
+        runs["joint"].append(run_one(arguments.preset, seed, directory, "joint"))
+        runs["gaussian"].append(run_one(arguments.preset, seed, directory / "twin", "gaussian"))
+    results = {kind: summary(values) for kind, values in runs.items()}
+    ratios = [g["prior_gap"] / j["prior_gap"] for j, g in zip(runs["joint"], runs["gaussian"], strict=True)]
+    record = {
+        "benchmark": "prior_gap",
+        "preset": arguments.preset,
+        "seeds": arguments.seeds,
+        "hebm_version": hebm.__version__,
+        "hardware": hardware_name(),
+        "gap_ratio": {"mean": statistics.fmean(ratios), "values": ratios},
+        "summary": results,
+        "runs": runs,
+    }
+    path = Path("benchmarks/results") / f"prior_gap-{arguments.preset}.json"
+    path.write_text(json.dumps(record, indent=1) + "\n")
+    print(f"| {arguments.preset}, {len(ratios)} seeds | joint | Gaussian twin |\n| --- | --- | --- |")
+    for field in results["joint"]:
+        columns = (
+            f"{results[kind][field]['mean']:.3g} ± {results[kind][field]['sd']:.2g}" for kind in results
+        )
+        print(f"| {field} | {' | '.join(columns)} |")
+    print(f"prior gap of the twin / of the joint prior, per seed: {', '.join(f'{r:.1f}' for r in ratios)}")
+
+
+if __name__ == "__main__":
+    main()
