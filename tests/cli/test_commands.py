@@ -77,7 +77,7 @@ def test_sample_writes_what_the_suffix_says(run_dir: Path, tmp_path: Path) -> No
     assert np.array_equal(five, many[:5])
     single = pixels(tmp_path / "folder" / "000002.png")
     assert np.abs(single.astype(int) - five[2, 0]).max() <= 1
-    assert pixels(tmp_path / "grid.png").shape == (2 * 64 + 1, 2 * 64 + 1)
+    assert pixels(tmp_path / "grid.png").shape == (2 * 64 + 2, 2 * 64 + 2)
 
 
 def test_another_seed_gives_other_samples(run_dir: Path, tmp_path: Path) -> None:
@@ -94,7 +94,7 @@ def test_reconstruct_takes_a_folder_and_keeps_top_levels(run_dir: Path, tmp_path
     for i in range(3):
         Image.fromarray(rng.integers(0, 255, (20, 30), dtype=np.uint8)).save(tmp_path / "in" / f"{i}.png")
     call("reconstruct", run_dir, tmp_path / "in", "--levels", "top:1", "--out", tmp_path / "out.png")
-    assert pixels(tmp_path / "out.png").shape == (2 * 64 + 1, 3 * 64 + 2)
+    assert pixels(tmp_path / "out.png").shape == (2 * 64 + 2, 3 * 64 + 4)
 
 
 def test_hierarchy_and_traverse_write_one_grid_per_level(run_dir: Path) -> None:

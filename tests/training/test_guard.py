@@ -97,3 +97,14 @@ def test_what_counts_as_divergence(means: dict[str, float | list[float]], expect
 def test_the_rate_falls_geometrically() -> None:
     """factor^rollbacks."""
     assert energy_lr_factor(3, GuardConfig(energy_lr_factor=0.5)) == 0.125
+
+
+def test_a_rolled_back_run_that_is_stopped_resumes_with_the_lowered_rate(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The number of rollbacks is part of the checkpoint."""
+    fault(monkeypatch, at_step=17, times=1, spoil="energy")
+    train(tiny_config("trainer.max_steps=20"), tmp_path / "run")
+    run = train(tiny_config("trainer.max_steps=30"), tmp_path / "run", resume=True)
+    assert run.metrics()[-1]["energy_lr"] == pytest.approx(0.5e-4)
+    assert read_meta(run.checkpoint())["rollbacks"] == 1

@@ -33,6 +33,14 @@ class History:
     duration_s: float | None = None
     n_unreadable: int = 0
 
+    @property
+    def energy_only_from(self) -> float | None:
+        """Last step logged before the energy began to learn alone; None if it never did."""
+        for before, record in zip([{"step": 0}, *self.records], self.records, strict=False):
+            if record.get("phase") == "energy":
+                return as_float(before["step"])
+        return None
+
 
 def read_history(path: Path, *, batch_size: int | None) -> History:
     """Read a metrics file; one that does not exist gives an empty history.

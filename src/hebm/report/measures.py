@@ -9,6 +9,12 @@ MEASURES = {
         "1 would mean samples as good as reconstructions.",
     ),
     "fd_prior": ("{distance}, samples", "The model's own prior against real images. Lower is better."),
+    "fd_longer_chain": (
+        "{distance}, longer chains",
+        "Chains three times as long as in training. Larger than for the samples: "
+        "short-run chains have not converged, and the number of steps belongs to the model.",
+    ),
+    "n_steps": ("Chain steps", "Langevin steps from the base prior to a sample, as many as in training."),
     "fd_base": ("{distance}, base prior", "The same generator fed with N(0, I)."),
     "fd_reconstruction": (
         "{distance}, reconstructions",

@@ -17,6 +17,7 @@ from hebm.report.pictures import hierarchy_pictures, image_pair, prior_pictures,
 from hebm.report.plots import chain_figure, energy_figure, loss_figure, rate_figure
 from hebm.report.run_files import RunFiles, dig, read_run
 from hebm.report.tables import ResultTable, gap_sentence, generic_table, samples_table
+from hebm.report.wording import number_text
 
 __all__ = ["write_report"]
 
@@ -66,6 +67,7 @@ def _render(run: RunFiles) -> str:
         gap=gap_sentence(run),
         tables=_other_tables(run),
         curves=_curves(run.history),
+        energy_only_from=_energy_only_from(run.history),
         chain=_chain(run),
         events=event_sentences(run.history),
     )
@@ -96,6 +98,11 @@ def _curves(history: History) -> list[Curve]:
         caption = "Only differences mean something. The gap should settle near zero, not run away."
         curves.append(_curve(energy_figure(history), "energy", "Energy", caption, alt))
     return curves
+
+
+def _energy_only_from(history: History) -> str:
+    step = history.energy_only_from
+    return "" if step is None else number_text(int(step))
 
 
 def _chain(run: RunFiles) -> Curve | None:

@@ -19,6 +19,7 @@ EVENT_LOOKS = {
     "diverged": ("diverged", "#d6453d", "--"),
     "rollback": ("rolled back to", "#d6453d", ":"),
     "resumed": ("resumed", INK, "-."),
+    "energy_only": ("energy alone from", "#8c8f3a", (0, (5, 2))),
 }
 
 
@@ -28,7 +29,7 @@ def loss_figure(history: History) -> Figure:
     figure, axes = single_axis("step", "nats per image")
     for number, key in enumerate(("loss", "distortion")):
         _draw(axes, history, key, label=key, number=number)
-    _finish(axes, history.events)
+    _finish(axes, _marks(history))
     return figure
 
 
@@ -41,7 +42,7 @@ def rate_figure(history: History) -> Figure:
     for level in range(n_levels):
         label = f"level {level}{_place(level, n_levels)}"
         _draw(axes, history, "rate_per_level", label=label, number=level, index=level)
-    _finish(axes, history.events)
+    _finish(axes, _marks(history))
     return figure
 
 
@@ -53,8 +54,8 @@ def energy_figure(history: History) -> Figure:
     _draw(upper, history, "energy_prior", label="prior samples", number=1)
     _draw(lower, _with_gap(history), "gap", label="data − prior", number=2)
     lower.axhline(0, color=INK, linewidth=0.8, alpha=0.6)
-    _finish(upper, history.events)
-    _finish(lower, history.events, event_labels=False)
+    _finish(upper, _marks(history))
+    _finish(lower, _marks(history), event_labels=False)
     return figure
 
 
@@ -111,6 +112,12 @@ def _finish(axes: Axes, events: Sequence[Record], *, event_labels: bool = True) 
             named.add(kind)
     if axes.get_legend_handles_labels()[1]:
         axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0.2, handlelength=1.8)
+
+
+def _marks(history: History) -> list[Record]:
+    """The events, and the step from which the energy learned alone."""
+    start = history.energy_only_from
+    return [*history.events, *([] if start is None else [{"event": "energy_only", "step": start}])]
 
 
 def _with_gap(history: History) -> History:

@@ -12,6 +12,7 @@ from hebm.report.wording import distance_name, duration_text, number_text
 __all__ = ["ResultTable", "Row", "gap_sentence", "generic_table", "samples_table"]
 
 LONGEST_LIST = 8
+OF_CHAINS = ("fd_longer_chain", "n_steps")
 TOLD_ELSEWHERE = {
     "energy_along_chain",
     "extractor",
@@ -47,7 +48,7 @@ class ResultTable:
 
 def samples_table(run: RunFiles) -> ResultTable:
     """How good the samples are, beside the Gaussian twin's where it has been evaluated."""
-    results, twin = run.results("samples"), run.twin.results("samples") if run.twin is not None else {}
+    results, twin = _samples_results(run), _samples_results(run.twin) if run.twin is not None else {}
     names = measure_names(distance_name(results or twin))
     rows = [
         Row(name, _with_sd(results, key), _with_sd(twin, key) if twin else "", meaning, key == "prior_gap")
@@ -79,6 +80,12 @@ def gap_sentence(run: RunFiles) -> str:
         f"{number_text(round(ours / theirs, 3))}. "
         "Below 1, this model's samples come nearer to its reconstructions than the twin's do."
     )
+
+
+def _samples_results(run: RunFiles) -> Json:
+    """Results of the samples suite; a Gaussian prior has no chains, whatever its file says of them."""
+    hidden = OF_CHAINS if run.prior_kind == "gaussian" else ()
+    return {key: value for key, value in run.results("samples").items() if key not in hidden}
 
 
 def _with_sd(results: Json, key: str) -> str:
