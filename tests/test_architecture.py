@@ -15,6 +15,7 @@ MODEL = {*BASICS, "nn", "priors", "models", "samplers", "objectives"}
 # The table of the house style. Importing within a room is always allowed.
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
+    "files": set(),
     "randomness": set(),
     "latents": {"errors", "randomness"},
     "distributions": {"errors", "randomness"},
@@ -32,12 +33,14 @@ ALLOWED: dict[str, set[str]] = {
     "build": {*MODEL, "data", "features", "metrics", "detection", "config"},
     "training": {
         "build", "models", "objectives", "samplers", "data", "config", "latents", "randomness", "errors", "priors",
+        "files",
     },
     "evaluation": {
         "build", "training.checkpoint", "training.run", "training.environment", "models", "samplers", "metrics",
         "features", "data", "latents", "randomness", "config", "errors", "detection",
+        "files",
     },
-    "report": {"metrics", "errors"},
+    "report": {"metrics", "errors", "files"},
 }  # fmt: skip
 FORBIDDEN_PACKAGES = {"torchvision", "pytorch_lightning", "lightning"}
 

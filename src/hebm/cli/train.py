@@ -1,5 +1,6 @@
 """``hebm train``."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -52,7 +53,8 @@ def train_run(
 
 
 def _train_one(config: RunConfig, directory: Path, *, resume: bool, device: str, devices: int) -> None:
-    say(f"training {config.data.name}, prior {config.prior.kind}, in {directory}")
+    if os.environ.get("LOCAL_RANK", "0") == "0":
+        say(f"training {config.data.name}, prior {config.prior.kind}, in {directory}")
     with TrainingProgress() as progress:
         train(config, directory, resume=resume, device=device, devices=devices, progress=progress)
 

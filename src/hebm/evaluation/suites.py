@@ -11,6 +11,7 @@ import torch
 from hebm.config import RunConfig
 from hebm.errors import ConfigError
 from hebm.evaluation.samples import evaluate_samples
+from hebm.files import write_atomically
 from hebm.models import JointModel
 from hebm.training.checkpoint import checkpoint_step
 from hebm.training.environment import hardware_name, package_version
@@ -59,7 +60,10 @@ def evaluate(
     started = time.perf_counter()
     results = SUITES[name](model, config, seed=seed)
     record = _header(name, config, checkpoint, seed, device, time.perf_counter() - started)
-    return _write(run.evaluation / f"{name}.json", {**record, "results": results})
+    path = run.evaluation / f"{name}.json"
+    text = json.dumps({**record, "results": results}, indent=1, allow_nan=False) + "\n"
+    write_atomically(path, text.encode())
+    return path
 
 
 def _header(
@@ -74,10 +78,3 @@ def _header(
         "hardware": hardware_name(device),
         "duration_s": duration_s,
     }
-
-
-def _write(path: Path, record: dict[str, Any]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(json.dumps(record, indent=1, allow_nan=False) + "\n")
-    return partial.replace(path)

@@ -8,7 +8,7 @@ from PIL import Image
 from torch import Tensor
 
 from hebm.errors import ImageShapeError
-from hebm.report.atomic import write_atomically
+from hebm.files import write_atomically
 
 __all__ = ["image_grid", "interleave_rows", "save_png"]
 

@@ -8,7 +8,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 from matplotlib.figure import Figure
 
-from hebm.report.atomic import write_atomically
+from hebm.files import write_atomically
 from hebm.report.events import event_sentences
 from hebm.report.facts import key_facts
 from hebm.report.figure import to_svg

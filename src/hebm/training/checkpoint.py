@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from hebm.errors import CheckpointError
+from hebm.files import write_atomically
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -64,7 +65,7 @@ def write_checkpoint(
     for path in partial.iterdir():
         _sync(path)
     _replace_folder(partial, final)
-    _write_atomically(directory / LATEST, final.name)
+    write_atomically(directory / LATEST, f"{final.name}\n".encode())
     return final
 
 
@@ -191,13 +192,6 @@ def _replace_folder(partial: Path, final: Path) -> None:
     partial.rename(final)
     _sync(final.parent)
     shutil.rmtree(replaced, ignore_errors=True)
-
-
-def _write_atomically(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_text(text + "\n")
-    _sync(partial)
-    partial.replace(path)
 
 
 def _sync(path: Path) -> None:
