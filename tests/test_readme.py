@@ -1,5 +1,6 @@
 """What the README shows is run."""
 
+import importlib
 import re
 import sys
 from importlib.metadata import PackageNotFoundError, version
@@ -63,3 +64,12 @@ def test_dependencies_that_break_or_harm_are_absent() -> None:
     pins = [line for line in (ROOT / "constraints.txt").read_text().splitlines() if line and line[0] != "#"]
     assert all(re.fullmatch(r"[\w.-]+==[\w.+]+", pin) for pin in pins)
     assert "torch==2.13.0" in pins
+
+
+def test_the_example_runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """examples/redraw_a_level.py, on a shorter training: one change per level, one picture each."""
+    monkeypatch.syspath_prepend(str(ROOT / "examples"))
+    changes = importlib.import_module("redraw_a_level").main(tmp_path / "run", max_steps=20)
+    assert len(changes) == 3
+    assert all(change > 0 for change in changes)
+    assert len(list((tmp_path / "run" / "samples").glob("redrawn-level-*.png"))) == 3

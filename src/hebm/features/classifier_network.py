@@ -2,8 +2,8 @@ r"""The network behind the classifier's features.
 
 Its features are the 128 outputs of the last hidden layer's ReLU, as they are: not whitened, no normalisation
 layer anywhere. That is the form of the standard FID's features, and what the classes need weighs most in a
-distance. Features standardised one by one weigh blur as much as a wrong garment, which hides the prior's holes
-behind the decoder's blur (docs/design.md has the numbers).
+distance. Features standardised one by one weigh blur as much as a wrong garment, and hide the prior's holes
+behind the decoder's blur.
 """
 
 import torch
