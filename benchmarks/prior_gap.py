@@ -48,13 +48,17 @@ def run_one(preset: str, seed: int, directory: Path, kind: str) -> dict[str, Any
     } | last
 
 
-def summary(runs: list[dict[str, Any]]) -> dict[str, dict[str, float]]:
-    """Mean and sample standard deviation of every number over seeds."""
+def summary(runs: list[dict[str, Any]]) -> dict[str, dict[str, float | None]]:
+    """Mean and sample standard deviation of every number over seeds; no deviation of a single one."""
     values = {field: [run[field] for run in runs] for field in (*FIELDS, "training_minutes")}
     return {
-        field: {"mean": statistics.fmean(v), "sd": statistics.stdev(v) if len(v) > 1 else 0.0}
+        field: {"mean": statistics.fmean(v), "sd": statistics.stdev(v) if len(v) > 1 else None}
         for field, v in values.items()
     }
+
+
+def _text(value: dict[str, float | None]) -> str:
+    return f"{value['mean']:.3g}" + ("" if value["sd"] is None else f" ± {value['sd']:.2g}")
 
 
 def main() -> None:
@@ -86,10 +90,7 @@ def main() -> None:
     path.write_text(json.dumps(record, indent=1) + "\n")
     print(f"| {arguments.preset}, {len(ratios)} seeds | joint | Gaussian twin |\n| --- | --- | --- |")
     for field in results["joint"]:
-        columns = (
-            f"{results[kind][field]['mean']:.3g} ± {results[kind][field]['sd']:.2g}" for kind in results
-        )
-        print(f"| {field} | {' | '.join(columns)} |")
+        print(f"| {field} | {' | '.join(_text(results[kind][field]) for kind in results)} |")
     print(f"prior gap of the twin / of the joint prior, per seed: {', '.join(f'{r:.1f}' for r in ratios)}")
 
 
