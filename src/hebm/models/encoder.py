@@ -63,7 +63,7 @@ class LadderEncoder(nn.Module):
         geometry: Image shape and levels.
         slope: Negative slope of the leaky ReLUs.
 
-    Source: arXiv:2310.09604, eq. (10); layers as in its released code.
+    Source: arXiv:2310.09604; layers as in its released code.
     """
 
     def __init__(self, geometry: LadderGeometry, *, slope: float = 0.01) -> None:

@@ -159,7 +159,7 @@ class LadderGenerator(nn.Module):
     Raises:
         ValueError: If `merge` is unknown.
 
-    Source: arXiv:2310.09604, eq. (5); layers as in its released code.
+    Source: arXiv:2310.09604; layers as in its released code.
     """
 
     def __init__(

@@ -18,7 +18,7 @@ def contrastive_loss(energy_data: Tensor, energy_prior: Tensor, *, l2: float = 0
         energy_prior: Energies of prior samples, [B].
         l2: λ, the weight of the energies' squares, which keeps their level from drifting. It biases the energy.
 
-    Source: arXiv:2310.09604, eq. (12); the square as in Du and Mordatch (2019), arXiv:1903.08689.
+    Source: arXiv:2310.09604; the square as in Du and Mordatch (2019), arXiv:1903.08689.
     """
     gap = energy_data - energy_prior
     return gap + l2 * (energy_data.square() + energy_prior.square()) if l2 > 0 else gap

@@ -38,7 +38,7 @@ def autoencoder_loss(
         free_bits: λ_l in nats per level, top first: rate below it is not punished. Per item, so that it does not
             depend on how a batch is split. Empty: none.
 
-    Source: arXiv:2310.09604, eq. (11); free bits after Kingma et al. (2016), arXiv:1606.04934.
+    Source: arXiv:2310.09604; free bits after Kingma et al. (2016), arXiv:1606.04934.
     """
     rates = terms.rate_per_level
     if free_bits:

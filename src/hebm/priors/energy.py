@@ -53,7 +53,7 @@ class EnergyNetwork(nn.Module):
         lipschitz: Bound c on the Lipschitz constant of each MLP, by spectral normalisation of every layer; the
             released code has c = 1. None: no bound.
 
-    Source: arXiv:2310.09604, eq. (8), with f = -E.
+    Source: arXiv:2310.09604, with f = -E.
     """
 
     def __init__(

@@ -41,7 +41,7 @@ class JointPrior(nn.Module):
         base: The Gaussian prior of every level.
         energy: E(z), over the same levels.
 
-    Source: arXiv:2310.09604, eq. (7).
+    Source: arXiv:2310.09604.
     """
 
     def __init__(self, base: GaussianPrior, energy: EnergyNetwork) -> None:

@@ -34,7 +34,7 @@ class ShortRunLangevin:
         step_size: The step η, in squared units of the latents; the paper's s = 0.4 is 0.08.
         temperature: τ; 1 samples the target.
 
-    Source: arXiv:2310.09604, section 3.3.
+    Source: arXiv:2310.09604
     """
 
     n_steps: int = 60

@@ -72,7 +72,7 @@ def langevin_step(
     Raises:
         NonFiniteError: If the log-density or a new position is not finite.
 
-    Source: Nijkamp et al. (2019), arXiv:1904.09770; arXiv:2310.09604, eq. (9), whose s is sqrt(2 * step_size).
+    Source: Nijkamp et al. (2019), arXiv:1904.09770; arXiv:2310.09604, whose s is sqrt(2 * step_size).
     """
     moved, info = move(
         latents, log_density, step_size=step_size, temperature=temperature, generator=generator, free=free
