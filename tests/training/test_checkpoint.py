@@ -112,6 +112,7 @@ def test_resume_passes_over_a_damaged_checkpoint_and_says_so(tmp_path: Path) -> 
     train(config, tmp_path / "run", resume=True, progress=events.append)
     refused = [e for e in events if e.get("event") == "checkpoint_refused"]
     assert "trainer.safetensors" in str(refused)
+    assert refused[0] in run.metrics()
     again = read_tensors(list_checkpoints(run.checkpoints)[-1], "ema")
     assert all(torch.equal(whole[name], again[name]) for name in whole)
 

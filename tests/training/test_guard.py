@@ -108,3 +108,12 @@ def test_a_rolled_back_run_that_is_stopped_resumes_with_the_lowered_rate(
     run = train(tiny_config("trainer.max_steps=30"), tmp_path / "run", resume=True)
     assert run.metrics()[-1]["energy_lr"] == pytest.approx(0.5e-4)
     assert read_meta(run.checkpoint())["rollbacks"] == 1
+
+
+def test_a_chain_lost_right_after_a_checkpoint_returns_to_that_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A fault at the very step of a checkpoint loses no more than that step, also where only one is kept."""
+    fault(monkeypatch, at_step=20, times=1, spoil="energy")
+    run = train(tiny_config("trainer.keep_checkpoints=1"), tmp_path / "run")
+    assert next(r for r in run.metrics() if r.get("event") == "rollback")["step"] == 20

@@ -138,15 +138,15 @@ def read_tensors(path: Path, stem: str) -> dict[str, Tensor]:
         raise CheckpointError(f"the checkpoint file {file} cannot be read: {error}.{_offer(path)}") from error
 
 
-def newest_intact(directory: Path, *, before: int | None = None) -> tuple[Path | None, list[str]]:
-    """Find the newest intact checkpoint (older than a step, if given).
+def newest_intact(directory: Path, *, every: int = 1) -> tuple[Path | None, list[str]]:
+    """Find the newest intact checkpoint among those at multiples of `every` steps.
 
     Returns:
         Its folder, or None; and what is wrong with each newer one that was passed over.
     """
     refused: list[str] = []
     for path in reversed(list_checkpoints(directory)):
-        if before is not None and checkpoint_step(path) >= before:
+        if checkpoint_step(path) % every:
             continue
         try:
             verify_checkpoint(path)

@@ -140,16 +140,16 @@ class _Session:
 
     def begin(self, *, resume: bool) -> None:
         """Start anew, or continue the newest intact checkpoint."""
-        path = None
+        path: Path | None = None
+        refused: list[str] = []
         if resume:
             path, refused = newest_intact(self.run.checkpoints)
-            for reason in refused:
-                self._say({"event": "checkpoint_refused", "reason": reason})
         if path is not None:
             meta = self._restore(path)
             if self.fabric.is_global_zero:
                 remove_leftovers(self.run.checkpoints)
             self.metrics.cut(meta["metrics_bytes"])
+            self._say_refused(refused)
             self._say({"event": "resumed", "step": self.state.step})
             return
         if self.fabric.is_global_zero:
@@ -161,6 +161,7 @@ class _Session:
             (self.run.directory / "environment.json").write_text(json.dumps(environment, indent=1) + "\n")
             (self.run.directory / "config.yaml").write_text(self.config.to_yaml(), encoding="utf-8")
             self.metrics.cut(0)
+        self._say_refused(refused)
         self.save()
 
     def advance(self) -> None:
@@ -175,6 +176,7 @@ class _Session:
         with watched_signals() as received:
             while self.state.step < self.n_steps:
                 trouble = self._take_step()
+                stopping = any_process(self.fabric, bool(received))
                 interval_steps += 1
                 log_now = self.state.step % trainer.log_every_steps == 0 or self.state.step == self.n_steps
                 save_now = (
@@ -184,12 +186,11 @@ class _Session:
                     seconds = time.perf_counter() - interval_start
                     trouble = self._log(interval_steps * trainer.batch_size / seconds)
                     interval_start, interval_steps = time.perf_counter(), 0
-                elif trouble is None and save_now:
+                elif trouble is None and (save_now or stopping):
                     trouble = check_divergence(self._peek(), trainer.guard)
                 if trouble is not None:
                     self._roll_back(trouble)
                     continue
-                stopping = any_process(self.fabric, bool(received))
                 if save_now or stopping:
                     self.save()
                 if stopping:
@@ -260,17 +261,13 @@ class _Session:
         return None
 
     def _roll_back(self, reason: str) -> None:
-        """Return to the last good scheduled checkpoint with a lower energy learning rate.
+        """Return to the newest scheduled checkpoint, checked before it was written, with a lower energy rate.
 
         Raises:
             DivergenceError: If all tries are spent.
         """
         failed_at, tries = self.state.step, self.state.rollbacks
-        every = self.config.trainer.checkpoint_every_steps
-        last_good = failed_at - 1 - (failed_at - 1) % every if failed_at else 0
-        path, _ = newest_intact(self.run.checkpoints, before=last_good + 1)
-        while path is not None and int(path.name.removeprefix("step-")) % every:
-            path, _ = newest_intact(self.run.checkpoints, before=int(path.name.removeprefix("step-")))
+        path, _ = newest_intact(self.run.checkpoints, every=self.config.trainer.checkpoint_every_steps)
         record = {"event": "diverged", "step": failed_at, "reason": reason, "tries": tries}
         self._say(record)
         require_another_try(tries, reason, failed_at, self.config.trainer.guard)
@@ -296,6 +293,10 @@ class _Session:
                 self.progress(record)
             else:
                 logger.warning("%s", record)
+
+    def _say_refused(self, reasons: list[str]) -> None:
+        for reason in reasons:
+            self._say({"event": "checkpoint_refused", "reason": reason})
 
     def save(self) -> None:
         """Write a checkpoint (first process only; all hold the same state)."""
