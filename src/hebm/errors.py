@@ -14,9 +14,11 @@ __all__ = [
     "ImageShapeError",
     "LatentShapeError",
     "MissingDataError",
+    "MissingDependencyError",
     "NonFiniteError",
     "RequestError",
     "RunDirectoryError",
+    "UnsupportedError",
 ]
 
 
@@ -48,6 +50,10 @@ class MissingDataError(DataError, FileNotFoundError):
     """An image set's files are not there; the message says which to put where."""
 
 
+class MissingDependencyError(RequestError, ImportError):
+    """An optional library is not installed; the message says how to install it."""
+
+
 class RunDirectoryError(RequestError, ValueError):
     """A run directory is missing, not empty, or not a run."""
 
@@ -62,3 +68,7 @@ class NonFiniteError(HebmError, ArithmeticError):
 
 class DivergenceError(HebmError, ArithmeticError):
     """Training diverged again and again, in spite of rolling back with a lower rate."""
+
+
+class UnsupportedError(HebmError, NotImplementedError):
+    """There is no exact way to do this; the message says what does it instead."""

@@ -41,7 +41,7 @@ def test_zero_energy_leaves_the_base_law_up_to_the_steps_bias(seeded: Seeded) ->
     """With E = 0 every latent keeps mean 0 and gets variance 1 / (1 - η/2)."""
     eta, n_chains, generator = 0.3, 10_000, seeded(0)
     sampler = ShortRunLangevin(n_steps=30, step_size=eta)
-    end = sampler(joint_prior(gain=0).frozen(), start(n_chains, generator), generator=generator).latents
+    end = sampler(joint_prior(gain=0).density(), start(n_chains, generator), generator=generator).latents
     flat = flatten_latents(end)
     variance = 1 / (1 - eta / 2)
     assert ((flat.var(0) - variance).abs() < 5 * variance * math.sqrt(2 / n_chains)).all()
@@ -94,15 +94,15 @@ def test_free_levels_follow_the_exact_conditional(
 def test_a_clamped_level_that_does_not_exist_is_refused(seeded: Seeded) -> None:
     """Levels are 0 to L - 1."""
     with pytest.raises(LatentShapeError, match="levels 0"):
-        ShortRunLangevin()(joint_prior().frozen(), start(2, seeded(0)), clamped=[3])
+        ShortRunLangevin()(joint_prior().density(), start(2, seeded(0)), clamped=[3])
 
 
 def test_no_steps_return_the_start(seeded: Seeded) -> None:
     """As the sampler's own number and as an override; the trace is empty."""
     initial = start(3, seeded(0))
     ends = [
-        ShortRunLangevin(n_steps=0)(joint_prior().frozen(), initial),
-        ShortRunLangevin(n_steps=5)(joint_prior().frozen(), initial, n_steps=0),
+        ShortRunLangevin(n_steps=0)(joint_prior().density(), initial),
+        ShortRunLangevin(n_steps=5)(joint_prior().density(), initial, n_steps=0),
     ]
     for end in ends:
         assert all(torch.equal(a, b) for a, b in zip(end.latents, initial, strict=True))
@@ -111,7 +111,7 @@ def test_no_steps_return_the_start(seeded: Seeded) -> None:
 
 def test_the_trace_holds_the_log_density_before_each_step(seeded: Seeded) -> None:
     """Its first row is the start's, its length the number of steps."""
-    density, initial = joint_prior().frozen(), start(3, seeded(0))
+    density, initial = joint_prior().density(), start(3, seeded(0))
     end = ShortRunLangevin(n_steps=4)(density, initial, generator=seeded(1))
     assert end.log_density.shape == (4, 3)
     torch.testing.assert_close(end.log_density[0], density(initial))
@@ -123,7 +123,7 @@ class Counting:
     """A density that counts its evaluations; they are given the flat state."""
 
     def __init__(self) -> None:
-        self.density, self.calls, self.gradients = joint_prior().frozen(), 0, 0
+        self.density, self.calls, self.gradients = joint_prior().density(), 0, 0
 
     def __call__(self, latents: Latents) -> Tensor:
         self.calls += 1
@@ -144,7 +144,7 @@ def test_a_step_costs_one_gradient_evaluation(seeded: Seeded) -> None:
 
 def test_hand_written_gradients_and_autograd_give_the_same_chain(seeded: Seeded) -> None:
     """The frozen density and the same density as a plain callable end in the same place."""
-    density, initial = joint_prior().frozen(), start(3, seeded(0))
+    density, initial = joint_prior().density(), start(3, seeded(0))
     sampler = ShortRunLangevin(n_steps=20)
     by_hand = sampler(density, initial, generator=seeded(1)).latents
     by_autograd = sampler(lambda z: density(z), initial, generator=seeded(1)).latents
@@ -157,7 +157,7 @@ def test_a_chain_changes_nothing_in_the_energy(training: bool, seeded: Seeded) -
     prior = joint_prior(lipschitz=2.0).train(training)
     before = {name: tensor.clone() for name, tensor in prior.state_dict().items()}
     learns = [p.requires_grad for p in prior.parameters()]
-    ShortRunLangevin(n_steps=5)(prior.frozen(), start(3, seeded(0)))
+    ShortRunLangevin(n_steps=5)(prior.density(), start(3, seeded(0)))
     assert all(torch.equal(before[name], tensor) for name, tensor in prior.state_dict().items())
     assert [p.requires_grad for p in prior.parameters()] == learns
     assert all(p.grad is None for p in prior.parameters())
@@ -166,7 +166,7 @@ def test_a_chain_changes_nothing_in_the_energy(training: bool, seeded: Seeded) -
 
 def test_chains_follow_their_generator(seeded: Seeded) -> None:
     """Same generator the same, another different, shards are rows, the global stream untouched."""
-    density, initial = joint_prior().frozen(), start(4, seeded(0))
+    density, initial = joint_prior().density(), start(4, seeded(0))
     before = torch.random.get_rng_state()
 
     def run(source: torch.Generator | ShardedGenerator, rows: slice = slice(None)) -> Tensor:
@@ -232,7 +232,7 @@ def test_the_pool_restarts_whole_chains_with_the_given_probability(
 
 def test_a_persistent_chain_goes_on_where_it_stopped(seeded: Seeded) -> None:
     """Two runs of 3 steps through the pool are one run of 6 steps with the same noise."""
-    density, initial, generator = joint_prior().frozen(), start(4, seeded(0)), seeded(1)
+    density, initial, generator = joint_prior().density(), start(4, seeded(0)), seeded(1)
     pool = PersistentPool(initial)
     everyone = torch.arange(4)
     for _ in range(2):
