@@ -126,3 +126,18 @@ def test_the_constant_of_the_output_is_zero_and_does_not_learn(lipschitz: float 
     assert network.layers[-1].bias.item() == 0
     frozen = {name for name, parameter in network.named_parameters() if not parameter.requires_grad}
     assert frozen == {"layers.1.bias"}
+
+
+@pytest.mark.parametrize("depth", [0, 2])
+def test_input_units_are_folded_into_the_first_layer(depth: int) -> None:
+    """The frozen network with units is the network of (z - centre) / spread: value and gradient, 1/spread included."""
+    torch.manual_seed(0)
+    network = MLP(3, 8, depth, "silu").double().frozen()
+    centre = torch.tensor([0.5, -2.0, 1.0], dtype=torch.float64)
+    spread = torch.tensor([0.2, 1.5, 3.0], dtype=torch.float64)
+    z = torch.randn(5, 3, dtype=torch.float64)
+    value, grad = network.with_input_units(centre, spread).value_and_grad(z)
+    expected, inner_grad = network.value_and_grad((z - centre) / spread)
+    torch.testing.assert_close(value, expected)
+    torch.testing.assert_close(grad, inner_grad / spread)
+    torch.testing.assert_close(network.with_input_units(centre, spread)(z), expected)

@@ -9,7 +9,7 @@ from torch import Tensor
 from hebm.errors import LatentShapeError
 from hebm.latents import Latents, unflatten_latents
 from hebm.nn import ACTIVATIONS
-from hebm.priors import EnergyNetwork
+from hebm.priors import EnergyNetwork, StagedEnergy
 
 pytestmark = pytest.mark.usefixtures("on_device")
 Seeded = Callable[[int], torch.Generator]
@@ -118,3 +118,82 @@ def test_latents_of_other_levels_are_refused(seeded: Seeded) -> None:
     """Bottom first is an error, not another energy."""
     with pytest.raises(LatentShapeError, match="top first"):
         energy_network()(tuple(reversed(draws(2, seeded(1)))))
+
+
+def flat_draws(n: int, generator: torch.Generator) -> Tensor:
+    """Away from N(0, I): other centres and spreads for every latent, one of them nearly constant."""
+    spread = torch.tensor([0.3, 2.0, 1.0, 0.001, 0.5, 4.0], dtype=torch.float64)
+    centre = torch.tensor([1.0, -3.0, 0.0, 2.0, 0.5, -1.0], dtype=torch.float64)
+    return centre + spread * torch.randn(n, sum(DIMS), generator=generator, dtype=torch.float64)
+
+
+def assert_frozen_is(energy: EnergyNetwork | StagedEnergy, flat: Tensor) -> None:
+    """Value, value with gradient, and gradient of the frozen form, against the module and autograd."""
+    flat = flat.clone().requires_grad_()
+    expected = energy(unflatten_latents(flat, DIMS))
+    (expected_grad,) = torch.autograd.grad(expected.sum(), flat)
+    flat = flat.detach()
+    value, grad = energy.frozen().value_and_grad(flat)
+    torch.testing.assert_close(value, expected.detach(), rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(grad, expected_grad, rtol=1e-10, atol=1e-10)
+    torch.testing.assert_close(energy.frozen()(flat), expected.detach(), rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("coupling", ["joint", "per_level"])
+def test_a_standardised_energy_sees_latents_in_units_of_the_data(coupling: str, seeded: Seeded) -> None:
+    """The MLPs are given (z - mean) / (std + 0.05), level by level; the frozen form is the same function."""
+    flat = flat_draws(50, seeded(1))
+    network = energy_network(coupling)
+    network.standardise_(flat)
+    units = (flat - flat.mean(0)) / (flat.std(0) + 0.05)
+    torch.testing.assert_close(network(unflatten_latents(flat, DIMS)), energy_network(coupling)(unflatten_latents(units, DIMS)))
+    assert_frozen_is(network, flat)
+
+
+def test_a_bounded_energy_keeps_its_units(seeded: Seeded) -> None:
+    """Other units would change the bound; a state dict carries those of an energy without one."""
+    flat = flat_draws(50, seeded(1))
+    bounded, free, other = energy_network(lipschitz=1.0), energy_network(), energy_network()
+    for network in (bounded, free):
+        network.standardise_(flat)
+    assert bounded.centre.tolist() == [0] * 6
+    assert bounded.spread.tolist() == [1] * 6
+    other.load_state_dict(free.state_dict())
+    z = unflatten_latents(flat, DIMS)
+    assert torch.equal(other(z), free(z))
+    assert not torch.equal(energy_network()(z), free(z))
+
+
+def staged(n_active: int, coupling: str = "joint") -> StagedEnergy:
+    """Three different stages with constants 0.5, -2 and 4."""
+    energy = StagedEnergy([energy_network(coupling, depth=depth) for depth in (0, 1, 2)])
+    with torch.no_grad():
+        for constant, value in zip(energy.constants, (0.5, -2.0, 4.0), strict=True):
+            constant.fill_(value)
+    energy.n_active.fill_(n_active)
+    return energy.double()
+
+
+@pytest.mark.parametrize("coupling", ["joint", "per_level"])
+@pytest.mark.parametrize("n_active", [0, 1, 2, 3])
+def test_a_staged_energy_sums_its_active_stages(n_active: int, coupling: str, seeded: Seeded) -> None:
+    """E(z) = Σ_{m < M} [E_m(z) - c_m]; no active stage is zero energy; the frozen form is the same function."""
+    energy, z = staged(n_active, coupling), draws(4, seeded(1))
+    parts = [stage(z) - c for stage, c in zip(energy.stages, (0.5, -2.0, 4.0), strict=True)]
+    expected = sum(parts[:n_active], torch.zeros(4, dtype=torch.float64))
+    torch.testing.assert_close(energy(z), expected)
+    torch.testing.assert_close(energy.stage(1, z), parts[1])
+    if n_active > 0:
+        assert_frozen_is(energy, torch.cat(z, 1))
+    value, grad = energy.frozen().value_and_grad(torch.cat(z, 1))
+    torch.testing.assert_close(value, expected)
+    assert n_active > 0 or not grad.any()
+
+
+@pytest.mark.parametrize("n", [0, 1, 2])
+def test_the_first_stages_can_be_frozen_alone(n: int, seeded: Seeded) -> None:
+    """What the density was before a stage, whichever stages are active now; the last stage is the difference."""
+    flat = torch.cat(draws(4, seeded(1)), 1)
+    torch.testing.assert_close(staged(3).frozen(n)(flat), staged(n).frozen()(flat))
+    difference = staged(3).frozen(n + 1)(flat) - staged(3).frozen(n)(flat)
+    torch.testing.assert_close(difference, staged(3).stage(n, unflatten_latents(flat, DIMS)))

@@ -80,7 +80,7 @@ def test_the_frozen_density_is_the_prior_and_its_gradient(seeded: Seeded) -> Non
     expected = prior.log_density(z)
     grads = torch.autograd.grad(expected.sum(), z)
     levels = tuple(level.detach() for level in z)
-    frozen = prior.frozen()
+    frozen = prior.density()
     value, by_hand = frozen.value_and_grad(levels)
     torch.testing.assert_close(value, expected)
     torch.testing.assert_close(by_hand, grads)
@@ -91,9 +91,9 @@ def test_the_frozen_density_is_the_prior_and_its_gradient(seeded: Seeded) -> Non
 
 
 def test_a_gaussian_prior_needs_no_chain() -> None:
-    """Its frozen density is None and it has no parameters."""
+    """It has no energy and no parameters."""
     prior = prior_named("gaussian")
-    assert prior.frozen() is None
+    assert prior.energy is None
     assert list(prior.parameters()) == []
 
 

@@ -45,6 +45,12 @@ class FrozenMLP:
             grad = self.activation.backward(grad, pre_activation) @ weight
         return value, grad
 
+    def with_input_units(self, centre: Tensor, spread: Tensor) -> "FrozenMLP":
+        """The network of (z - centre) / spread, both [d], as a network of z: folded into the first layer."""
+        first = self.weights[0] / spread
+        bias = self.biases[0] - first @ centre
+        return FrozenMLP((first, *self.weights[1:]), (bias, *self.biases[1:]), self.activation)
+
 
 class MLP(nn.Module):
     r"""A scalar network of `depth` hidden layers; with a bound c, every layer W becomes W/σ(W) and the output c times.

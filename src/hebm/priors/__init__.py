@@ -1,16 +1,37 @@
 """Priors p(z) over all levels."""
 
-from hebm.priors.base import LatentDensity, Prior
-from hebm.priors.energy import EnergyNetwork, FrozenEnergy
+from hebm.priors.base import BasePrior, LatentDensity, Prior
+from hebm.priors.energy import EnergyNetwork, FrozenEnergy, StagedEnergy
+from hebm.priors.flow import FlowPrior
+from hebm.priors.full_gaussian import FullGaussianPrior
 from hebm.priors.gaussian import GaussianPrior
 from hebm.priors.joint import FrozenJointDensity, JointPrior
+from hebm.priors.maximum_likelihood import LikelihoodFit, fit_by_gradient
+from hebm.priors.mixture import MixtureCandidate, MixtureFit, MixturePrior, fit_mixture
+from hebm.priors.recovery import FrozenRecoveryDensity, RecoveryPrior
+from hebm.priors.top_down import TopDownPrior
+from hebm.priors.vamp import VampPrior
 
 __all__ = [
+    "BasePrior",
     "EnergyNetwork",
+    "FlowPrior",
     "FrozenEnergy",
     "FrozenJointDensity",
+    "FrozenRecoveryDensity",
+    "FullGaussianPrior",
     "GaussianPrior",
     "JointPrior",
     "LatentDensity",
+    "LikelihoodFit",
+    "MixtureCandidate",
+    "MixtureFit",
+    "MixturePrior",
     "Prior",
+    "RecoveryPrior",
+    "StagedEnergy",
+    "TopDownPrior",
+    "VampPrior",
+    "fit_by_gradient",
+    "fit_mixture",
 ]

@@ -6,6 +6,7 @@ weights are read, nowhere else.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Literal
 
 import torch
@@ -14,29 +15,38 @@ from torch import Tensor, nn
 from hebm.latents import Latents, check_latents, flatten_latents
 from hebm.nn import MLP, FrozenMLP
 
-__all__ = ["EnergyNetwork", "FrozenEnergy"]
+__all__ = ["EnergyNetwork", "FrozenEnergy", "StagedEnergy"]
+
+
+MIN_SPREAD = 0.05  # latent units; a nearly constant latent is not blown up to its noise
 
 
 @dataclass(frozen=True)
 class FrozenEnergy:
-    """An energy as plain tensors over the flat state [B, D]; one network per slice of columns."""
+    """An energy as plain tensors over the flat state [B, D]: a sum of networks, each on a slice of columns."""
 
     networks: tuple[FrozenMLP, ...]
-    widths: tuple[int, ...]
+    columns: tuple[slice, ...]
+    constant: float = 0.0
 
     def __call__(self, flat: Tensor) -> Tensor:
         """Energy of each row, [B] nats."""
-        parts = torch.split(flat, list(self.widths), dim=1)
-        values = [network(part) for network, part in zip(self.networks, parts, strict=True)]
-        return values[0] if len(values) == 1 else torch.stack(values).sum(0)
+        if not self.networks:
+            return flat.new_full((len(flat),), self.constant)
+        values = [network(flat[:, part]) for network, part in zip(self.networks, self.columns, strict=True)]
+        return (values[0] if len(values) == 1 else torch.stack(values).sum(0)) + self.constant
 
     def value_and_grad(self, flat: Tensor) -> tuple[Tensor, Tensor]:
         """Energies [B] and their gradients [B, D]."""
-        parts = torch.split(flat, list(self.widths), dim=1)
-        pairs = [network.value_and_grad(part) for network, part in zip(self.networks, parts, strict=True)]
-        if len(pairs) == 1:
-            return pairs[0]
-        return torch.stack([value for value, _ in pairs]).sum(0), torch.cat([grad for _, grad in pairs], 1)
+        if len(self.networks) == 1 and self.columns[0] == slice(0, flat.shape[1]):
+            value, grad = self.networks[0].value_and_grad(flat)
+            return value + self.constant, grad
+        value, grad = flat.new_full((len(flat),), self.constant), torch.zeros_like(flat)
+        for network, part in zip(self.networks, self.columns, strict=True):
+            part_value, part_grad = network.value_and_grad(flat[:, part])
+            value = value + part_value
+            grad[:, part] += part_grad
+        return value, grad
 
 
 class EnergyNetwork(nn.Module):
@@ -56,6 +66,9 @@ class EnergyNetwork(nn.Module):
     Source: arXiv:2310.09604, with f = -E.
     """
 
+    centre: Tensor
+    spread: Tensor
+
     def __init__(
         self,
         level_dims: Sequence[int],
@@ -68,19 +81,82 @@ class EnergyNetwork(nn.Module):
     ) -> None:
         super().__init__()
         self.level_dims = tuple(level_dims)
-        self.widths = (sum(level_dims),) if coupling == "joint" else self.level_dims
-        self.networks = nn.ModuleList(MLP(d, width, depth, activation, lipschitz) for d in self.widths)
+        self.is_bounded = lipschitz is not None
+        widths = (sum(level_dims),) if coupling == "joint" else self.level_dims
+        ends = list(accumulate(widths))
+        self.columns = tuple(slice(end - width, end) for end, width in zip(ends, widths, strict=True))
+        self.networks = nn.ModuleList(MLP(d, width, depth, activation, lipschitz) for d in widths)
+        self.register_buffer("centre", torch.zeros(sum(widths)))
+        self.register_buffer("spread", torch.ones(sum(widths)))
 
     def forward(self, latents: Latents) -> Tensor:
         """Energy of each item, [B] nats, always in the precision of the latents (never autocast)."""
         check_latents(latents, self.level_dims)
-        flat = flatten_latents(latents)
+        flat = (flatten_latents(latents) - self.centre) / self.spread
         with torch.autocast(flat.device.type, enabled=False):
-            parts = torch.split(flat, list(self.widths), dim=1)
-            values = [network(part) for network, part in zip(self.networks, parts, strict=True)]
+            values = [network(flat[:, c]) for network, c in zip(self.networks, self.columns, strict=True)]
             return torch.stack(values).sum(0)
 
+    @torch.no_grad()
+    def standardise_(self, flat: Tensor) -> None:
+        """Let the networks see latents in the units of the given ones, [N, D]: centred, and divided by their spread.
+
+        A bounded energy is left as it is: other units would change its bound.
+        """
+        if not self.is_bounded:
+            self.centre.copy_(flat.mean(0))
+            self.spread.copy_(flat.std(0) + MIN_SPREAD)
+
     def frozen(self) -> FrozenEnergy:
-        """The same function with its parameters frozen and its normalisation folded; no buffer moves."""
-        networks = [network.frozen() for network in self.networks if isinstance(network, MLP)]
-        return FrozenEnergy(tuple(networks), tuple(self.widths))
+        """The same function with its parameters frozen and its normalisations folded; no buffer moves."""
+        networks = [
+            network.frozen().with_input_units(self.centre[c], self.spread[c])
+            for network, c in zip(self.networks, self.columns, strict=True)
+            if isinstance(network, MLP)
+        ]
+        return FrozenEnergy(tuple(networks), self.columns)
+
+
+class StagedEnergy(nn.Module):
+    r"""A sum of energies learned one after the other, each with a learned constant.
+
+    .. math:: E(z) = \sum_{m < M} [E_m(z) - c_m], \qquad p_m(z) = e^{-E_m(z) + c_m} p_{m-1}(z)
+
+    Stage m is the logistic classifier between the data-side latents and p_{m-1}: at its optimum
+    :math:`-E_m + c_m = \log q - \log p_{m-1}`, so that every p_m is normalised by itself.
+
+    Args:
+        stages: The energies, over the same levels.
+
+    Source: Xiao and Han (2022), arXiv:2209.08739.
+    """
+
+    n_active: Tensor
+
+    def __init__(self, stages: Sequence[EnergyNetwork]) -> None:
+        super().__init__()
+        self.level_dims = stages[0].level_dims
+        self.stages = nn.ModuleList(stages)
+        self.constants = nn.ParameterList(nn.Parameter(torch.zeros(())) for _ in stages)  # Adam skips those at rest
+        self.register_buffer("n_active", torch.tensor(0))
+
+    def forward(self, latents: Latents) -> Tensor:
+        """Sum of the active stages' energies, [B] nats."""
+        total = latents[0].new_zeros(len(latents[0]))
+        for index in range(int(self.n_active)):
+            total = total + self.stage(index, latents)
+        return total
+
+    def stage(self, index: int, latents: Latents) -> Tensor:
+        """One stage's energy E_m(z) - c_m, [B] nats: minus the logit of its classifier."""
+        value: Tensor = self.stages[index](latents)
+        return value - self.constants[index]
+
+    def frozen(self, n_stages: int | None = None) -> FrozenEnergy:
+        """The active stages (or the first `n_stages`) with frozen parameters."""
+        n = int(self.n_active) if n_stages is None else n_stages
+        parts = [stage.frozen() for stage in self.stages[:n] if isinstance(stage, EnergyNetwork)]
+        networks = tuple(network for part in parts for network in part.networks)
+        columns = tuple(c for part in parts for c in part.columns)
+        constant = sum(c.item() for c in list(self.constants)[:n])
+        return FrozenEnergy(networks, columns, -constant)

@@ -1,15 +1,16 @@
 r"""The base prior p₀(z) = ∏ N(z_l; 0, I), one standard normal per level."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from hebm.distributions import standard_normal_log_prob
-from hebm.latents import Latents, check_latents, flatten_latents, unflatten_latents
+from hebm.latents import Latents, check_latents, flatten_latents, level_indices, unflatten_latents
 from hebm.randomness import NoiseSource, standard_normal
 
-__all__ = ["GaussianPrior"]
+__all__ = ["GaussianPrior", "StandardNormalDensity"]
 
 
 class GaussianPrior(nn.Module):
@@ -39,6 +40,28 @@ class GaussianPrior(nn.Module):
         empty = torch.empty(n, sum(self.level_dims), dtype=like.dtype, device=like.device)
         return unflatten_latents(standard_normal(empty, generator), self.level_dims)
 
-    def frozen(self) -> None:
-        """None: the base is the prior, no chain is needed."""
-        return
+    def sample_base_given(
+        self, latents: Latents, levels: Collection[int], *, generator: NoiseSource = None
+    ) -> Latents:
+        """Draw the given levels anew: under this base the levels are independent."""
+        check_latents(latents, self.level_dims)
+        level_indices(self.level_dims, levels)
+        fresh = self.sample_base(len(latents[0]), like=latents[0], generator=generator)
+        return tuple(new if i in levels else z for i, (new, z) in enumerate(zip(fresh, latents, strict=True)))
+
+    def density(self) -> "StandardNormalDensity":
+        """The density as a sampler sees it."""
+        return StandardNormalDensity()
+
+
+@dataclass(frozen=True)
+class StandardNormalDensity:
+    """log N(z; 0, I), normalised; takes the levels, or the flat state as a tuple of one."""
+
+    def __call__(self, latents: Latents) -> Tensor:
+        """Log-density, [B] nats."""
+        return standard_normal_log_prob(flatten_latents(latents))
+
+    def value_and_grad(self, latents: Latents) -> tuple[Tensor, Latents]:
+        """The same value [B] and its gradients -z."""
+        return self(latents), tuple(-z for z in latents)
