@@ -11,7 +11,7 @@ ROOT = Path(__file__).parents[1] / "src" / "hebm"
 MODULES = sorted(path for path in ROOT.rglob("*.py") if "__pycache__" not in path.parts)
 
 BASICS = {"errors", "randomness", "latents", "distributions"}
-MODEL = {*BASICS, "nn", "priors", "models", "samplers", "objectives"}
+MODEL = {*BASICS, "nn", "priors", "models", "samplers", "objectives", "learners"}
 # The table of the house style. Importing within a room is always allowed.
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
@@ -24,21 +24,24 @@ ALLOWED: dict[str, set[str]] = {
     "models": {*BASICS, "nn", "priors"},
     "samplers": {"latents", "randomness", "errors"},
     "objectives": {"latents", "distributions"},
+    "learners": {*BASICS, "priors", "samplers", "objectives"},
     "data": {"errors", "randomness"},
     "metrics": {"errors"},
     "features": {"nn", "data", "errors", "randomness", "metrics"},
     "detection": {"models", "samplers", "objectives", "latents", "errors", "randomness"},
     "presets": set(),
     "config": {"errors"},
-    "build": {*MODEL, "data", "features", "metrics", "detection", "config"},
+    "build_prior": {*MODEL, "config"},
+    "build": {*MODEL, "build_prior", "data", "features", "metrics", "detection", "config"},
     "training": {
-        "build", "models", "objectives", "samplers", "data", "config", "latents", "randomness", "errors", "priors",
+        "build", "build_prior", "learners", "distributions",
+        "models", "objectives", "samplers", "data", "config", "latents", "randomness", "errors", "priors",
         "files",
     },
     "evaluation": {
         "build", "training.checkpoint", "training.run", "training.environment", "models", "samplers", "metrics",
         "features", "data", "latents", "randomness", "config", "errors", "detection",
-        "files",
+        "files", "priors", "distributions",
     },
     "report": {"metrics", "errors", "files"},
 }  # fmt: skip

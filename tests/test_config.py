@@ -6,7 +6,8 @@ import pytest
 import torch
 from pydantic import ValidationError
 
-from hebm.build import build_model, build_sampler
+from hebm.build import build_model
+from hebm.build_prior import build_sampler
 from hebm.config import RunConfig, load_config, preset_names
 from hebm.errors import ConfigError
 from hebm.priors import GaussianPrior, JointPrior
@@ -319,3 +320,120 @@ def test_images_and_levels_that_do_not_fit_are_refused(small: Path) -> None:
         ConfigError, match=r"8 to 128 pixels wide, but these have 200; resize them \(data.size\)"
     ):
         build_model(load_config(small, ["data.size=200"]))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "is_two_phase", "has_energy", "learns_by_steps"),
+    [
+        ("kind=gaussian", False, False, False),
+        ("kind=full_gaussian", True, False, False),
+        ("kind=mixture", True, False, False),
+        ("kind=vamp", True, False, False),
+        ("kind=flow", True, False, True),
+        ("kind=top_down", False, False, True),
+        ("kind=joint", False, True, True),
+        ("kind=joint base=top_down", False, True, True),
+        ("kind=joint base=mixture", True, True, True),
+        ("kind=joint base=vamp", True, True, True),
+        ("kind=persistent", False, True, True),
+        ("kind=persistent base=mixture", True, True, True),
+        ("kind=nce", True, True, True),
+        ("kind=nce base=top_down", True, True, True),
+        ("kind=nce base=mixture", True, True, True),
+        ("kind=recovery", True, True, True),
+    ],
+)
+def test_what_learns_when_follows_from_kind_and_base(
+    small: Path, overrides: str, is_two_phase: bool, has_energy: bool, learns_by_steps: bool
+) -> None:
+    """In `auto`; an explicit training wins where it is possible."""
+    prior = [f"prior.{part}" for part in overrides.split()]
+    section = load_config(small, [*prior, "trainer.energy_only_steps=5"]).prior
+    assert (section.is_two_phase, section.has_energy, section.learns_by_steps) == (
+        is_two_phase,
+        has_energy,
+        learns_by_steps,
+    )
+    for training in ("joint", "two_phase"):
+        fitted = section.kind in ("full_gaussian", "vamp") or section.base == "vamp"
+        explicit = [*prior, f"prior.training={training}", "trainer.energy_only_steps=5"]
+        if training == "joint" and fitted:
+            with pytest.raises(ConfigError, match=r"set prior\.training=two_phase"):
+                load_config(small, explicit)
+        else:
+            assert load_config(small, explicit).prior.is_two_phase is (training == "two_phase")
+
+
+@pytest.mark.parametrize("kind", ["gaussian", "mixture", "flow", "top_down", "recovery"])
+def test_a_learned_base_needs_an_energy_that_tilts_it(small: Path, kind: str) -> None:
+    """It would be ignored in silence; both ways out are named."""
+    message = r"set prior\.kind to joint, persistent or nce, or prior\.kind=mixture"
+    with pytest.raises(ConfigError, match=message):
+        load_config(small, [f"prior.kind={kind}", "prior.base=mixture", "trainer.energy_only_steps=5"])
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [
+        ["prior.kind=nce"],
+        ["prior.kind=recovery"],
+        ["prior.kind=flow"],
+        ["prior.base=mixture"],
+        ["prior.training=two_phase"],
+        ["prior.kind=top_down", "prior.training=two_phase"],
+    ],
+)
+def test_a_second_phase_with_something_to_learn_needs_steps(small: Path, overrides: list[str]) -> None:
+    """The key is named; with steps it is accepted, and what is fitted at once needs none."""
+    with pytest.raises(ConfigError, match=r"no steps for the second; set trainer\.energy_only_steps"):
+        load_config(small, overrides)
+    assert load_config(small, [*overrides, "trainer.energy_only_steps=1"]).prior.is_two_phase
+    assert load_config(small, ["prior.kind=mixture"]).prior.is_two_phase
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("prior.noise_levels=[]", "at least 1 item"),
+        ("prior.noise_levels=[0.5, 1.0]", "less than 1"),
+        ("prior.n_components=[]", "at least 1 item"),
+        ("prior.n_components=[0]", "greater than 0"),
+        ("prior.n_stages=0", "greater than 0"),
+        ("prior.kind=normal", "'gaussian', 'full_gaussian'"),
+        ("prior.base=flow", "'standard', 'top_down', 'mixture' or 'vamp'"),
+    ],
+)
+def test_bad_values_of_the_prior_are_refused(small: Path, override: str, message: str) -> None:
+    """Of every key that only some kinds read."""
+    with pytest.raises(ConfigError, match=message):
+        load_config(small, [override])
+
+
+@pytest.mark.parametrize(
+    ("overrides", "training", "sampling"),
+    [
+        ("prior.kind=joint", "ShortRunLangevin", 4),
+        ("prior.kind=joint prior.base=top_down", "WhitenedChains", None),
+        ("prior.kind=nce prior.base=mixture", "IndependenceChains", 9),
+        ("prior.kind=nce prior.base=vamp", "IndependenceChains", 9),
+        ("prior.kind=joint prior.base=mixture sampler.kind=langevin", "ShortRunLangevin", 9),
+        ("prior.kind=joint sampler.kind=metropolis", "MetropolisChains", 9),
+        ("prior.kind=joint prior.base=top_down sampler.kind=independence", "IndependenceChains", 9),
+        ("prior.kind=flow", "MetropolisChains", 9),
+        ("prior.kind=recovery", "RecoveryChains", 9),
+        ("prior.kind=gaussian", "ShortRunLangevin", 9),
+    ],
+)
+def test_the_sampler_fits_the_prior(
+    small: Path, overrides: str, training: str, sampling: int | None
+) -> None:
+    """By name where one is given, else by kind and base; steps of training and of sampling."""
+    config = load_config(
+        small, [*overrides.split(), "sampler.n_steps=4", "sampler.sampling_steps=9", "trainer.energy_only_steps=5"]
+    )
+    trains, samples = build_sampler(config, training=True), build_sampler(config)
+    assert type(trains).__name__ == type(samples).__name__ == training
+    if training == "WhitenedChains":
+        trains, samples = trains.free, samples.free
+    assert (trains.n_steps, samples.n_steps) == (4, 9)
+    assert sampling in (None, 4, 9)

@@ -2,6 +2,7 @@
 
 import torch
 
+from hebm.build_prior import build_prior, build_sampler
 from hebm.config import RunConfig
 from hebm.data import ImageSet, load_images
 from hebm.errors import ConfigError
@@ -13,11 +14,9 @@ from hebm.models import (
     LevelShape,
     make_likelihood,
 )
-from hebm.priors import EnergyNetwork, GaussianPrior, JointPrior
 from hebm.randomness import derive_seed
-from hebm.samplers import ShortRunLangevin
 
-__all__ = ["build_images", "build_model", "build_sampler"]
+__all__ = ["build_images", "build_model"]
 
 
 def build_model(config: RunConfig) -> JointModel:
@@ -41,32 +40,9 @@ def build_model(config: RunConfig) -> JointModel:
             geometry, likelihood, merge=config.model.merge, top_width=config.model.top_width
         )
         encoder = LadderEncoder(geometry)
-        prior = _build_prior(config, geometry.level_dims)
+        prior = build_prior(config.prior, geometry.level_dims)
     model = JointModel(generator, encoder, prior, build_sampler(config))
     return model.to(memory_format=torch.channels_last)  # type: ignore[call-overload,no-any-return]
-
-
-def _build_prior(config: RunConfig, level_dims: tuple[int, ...]) -> GaussianPrior | JointPrior:
-    base = GaussianPrior(level_dims)
-    if config.prior.kind == "gaussian":
-        return base
-    energy = EnergyNetwork(
-        level_dims,
-        width=config.prior.width,
-        depth=config.prior.depth,
-        activation=config.prior.activation,
-        coupling=config.prior.coupling,
-        lipschitz=config.prior.lipschitz,
-    )
-    return JointPrior(base, energy)
-
-
-def build_sampler(config: RunConfig) -> ShortRunLangevin:
-    """Build the sampler of the prior's chains."""
-    section = config.sampler
-    return ShortRunLangevin(
-        n_steps=section.n_steps, step_size=section.step_size, temperature=section.temperature
-    )
 
 
 def build_images(config: RunConfig, split: str) -> ImageSet:

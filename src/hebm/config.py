@@ -35,6 +35,8 @@ __all__ = [
     "EvaluationConfig",
     "GuardConfig",
     "LevelConfig",
+    "LikelihoodConfig",
+    "McmcConfig",
     "ModelConfig",
     "ObjectiveConfig",
     "OptimizerConfig",
@@ -96,29 +98,115 @@ class ModelConfig(Config):
     """Hidden width of the generator's top dense layers; the top level's channels if null."""
 
 
-class PriorConfig(Config):
-    """The prior over all levels."""
+PriorKind = Literal[
+    "gaussian",
+    "full_gaussian",
+    "mixture",
+    "vamp",
+    "flow",
+    "top_down",
+    "joint",
+    "persistent",
+    "importance",
+    "nce",
+    "recovery",
+]
+ENERGY_KINDS = ("joint", "persistent", "importance", "nce", "recovery")
+FITTED_AT_ONCE = ("full_gaussian", "mixture", "vamp")
 
-    kind: Literal["gaussian", "joint"] = "joint"
+
+class PriorConfig(Config):
+    """The prior over all levels, and how it learns (docs/prior.md compares the kinds)."""
+
+    kind: PriorKind = "joint"
+    """Without energy: gaussian (N(0, I)), full_gaussian, mixture, vamp, flow, top_down. A base tilted by an energy:
+    joint (short-run chains, the method), persistent, importance (weighted draws of a learned base), nce (staged
+    noise-contrastive estimation), recovery (diffused)."""
+    base: Literal["standard", "top_down", "mixture", "vamp"] = "standard"
+    """What the energy of joint, persistent, importance or nce tilts; standard is N(0, I). With kind=gaussian it is not
+    looked at, so that a twin is one key away."""
+    training: Literal["auto", "joint", "two_phase"] = "auto"
+    """joint: the prior learns with the nets from the first step. two_phase: the nets learn under N(0, I), the prior
+    on their still latents in the energy-only steps. auto: joint for joint and persistent on a base that learns by
+    gradient or not at all, and for top_down; two_phase for the rest."""
     coupling: Literal["joint", "per_level"] = "joint"
     width: PositiveInt = 128
     depth: NonNegativeInt = 2
     activation: Literal["leaky_relu", "silu", "gelu", "softplus", "tanh"] = "leaky_relu"
     lipschitz: PositiveFloat | None = None
     """Bound on the energy's Lipschitz constant; the released code has 1, null means none."""
+    n_components: Annotated[tuple[PositiveInt, ...], Field(min_length=1)] = (60,)
+    """Components of a mixture: sizes to try, chosen on held-out latents. vamp takes the largest."""
+    n_stages: PositiveInt = 1
+    """Stages of nce."""
+    noise_levels: Annotated[tuple[Annotated[float, Field(gt=0, lt=1)], ...], Field(min_length=1)] = (
+        0.4,
+        0.6,
+        0.8,
+        0.95,
+    )
+    """Standard deviation that each step of a recovery prior's diffusion adds."""
+    flow_transforms: PositiveInt = 4
+    flow_bins: PositiveInt = 8
+
+    @model_validator(mode="after")
+    def _base_is_tilted(self) -> Self:
+        if self.base != "standard" and self.kind not in (
+            "gaussian",
+            "joint",
+            "persistent",
+            "importance",
+            "nce",
+        ):
+            raise ValueError(
+                f"prior.base={self.base} needs an energy that tilts it: set prior.kind to joint, persistent, importance "
+                f"or nce, or prior.kind={self.base} for the base alone."
+            )
+        if self.kind == "importance" and self.base == "standard":
+            raise ValueError(
+                "prior.kind=importance weighs draws of a learned base: set prior.base to mixture, vamp or top_down."
+            )
+        if self.training == "joint" and (self.kind in ("full_gaussian", "vamp") or self.base == "vamp"):
+            raise ValueError(
+                "a prior of kind or base full_gaussian or vamp is fitted to still latents: set "
+                "prior.training=two_phase."
+            )
+        return self
+
+    @property
+    def has_energy(self) -> bool:
+        """Whether there is an energy."""
+        return self.kind in ENERGY_KINDS
+
+    @property
+    def is_two_phase(self) -> bool:
+        """Whether the nets learn under N(0, I) first."""
+        if self.training != "auto":
+            return self.training == "two_phase"
+        by_gradient = self.kind in ("gaussian", "top_down", "joint", "persistent")
+        return not by_gradient or self.base in ("mixture", "vamp")
+
+    @property
+    def learns_by_steps(self) -> bool:
+        """Whether anything of the prior learns by steps."""
+        return self.has_energy or self.kind in ("flow", "top_down")
 
 
 class SamplerConfig(Config):
-    """Langevin chains on the prior."""
+    """Chains on the prior."""
 
+    kind: Literal["auto", "langevin", "metropolis", "independence"] = "auto"
+    """langevin: unadjusted, in white coordinates where the base has them. metropolis: MALA. independence: proposals
+    from a learned base. auto: independence on a mixture or vamp base, langevin on the others."""
     n_steps: NonNegativeInt = 60
+    """K; per noise level for a recovery prior."""
+    sampling_steps: NonNegativeInt | None = None
+    """K when sampling, where it should differ from training; `n_steps` if null."""
     step_size: PositiveFloat = 0.08
     """eta, squared latent units; the paper's s = 0.4."""
     temperature: NonNegativeFloat = 1.0
-    start: Literal["noise", "persistent"] = "noise"
-    """Where the chains of *training* start; sampling always starts from noise."""
     n_chains: PositiveInt = 1000
-    """Size of the persistent pool."""
+    """Size of the pool of persistent chains (prior.kind=persistent); sampling starts from the base all the same."""
     restart_probability: Probability = 0.01
     """Chance per update that a persistent chain starts afresh."""
 
@@ -169,15 +257,19 @@ class TrainerConfig(Config):
     max_steps: PositiveInt | None = None
     """Stops earlier than `max_epochs` if set."""
     energy_only_steps: NonNegativeInt = 0
-    """Further steps, in which generator and encoder rest at their averages and the energy alone learns."""
+    """Further steps, in which generator and encoder rest at their averages and the prior alone learns."""
     energy_only_lr: PositiveFloat | None = None
     """The energy's learning rate in those steps; `energy.lr` if null."""
+    energy_only_batch_size: PositiveInt | None = None
+    """Latents per such step; `batch_size` if null."""
     batch_size: PositiveInt = 100
     """Images per step over all processes together."""
     precision: Annotated[Literal["32", "bf16"], BeforeValidator(_precision)] = "32"
     autoencoder: OptimizerConfig = OptimizerConfig()
     """Generator and encoder."""
     energy: EnergyOptimizerConfig = EnergyOptimizerConfig()
+    base: OptimizerConfig = OptimizerConfig(grad_clip=10.0)
+    """A base, or a prior without energy, that learns by gradient."""
     lr_schedule: Literal["constant", "exponential", "cosine"] = "constant"
     lr_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
     """exponential: factor per epoch; cosine: factor reached at the end."""
@@ -189,6 +281,66 @@ class TrainerConfig(Config):
     guard: GuardConfig = GuardConfig()
 
 
+class McmcConfig(Config):
+    """Whether the prior's chains converge (suite `mcmc`). Lengths are gradient evaluations per chain."""
+
+    steps: Annotated[tuple[NonNegativeInt, ...], Field(min_length=2)] = (
+        0,
+        15,
+        30,
+        60,
+        150,
+        300,
+        600,
+        1000,
+        2500,
+        10_000,
+    )
+    """Where the chains are looked at; the greatest is their length."""
+    max_steps: dict[Literal["langevin", "mala", "hmc", "tempering", "independence"], PositiveInt] = {}
+    """Shorter chains of a sampler, by its name."""
+    what_k_buys: tuple[PositiveInt, ...] = (15, 30, 60, 150, 300)
+    """Numbers of steps at which samples of the run's own chains are compared with images."""
+    long_chain_steps: PositiveInt = 2500
+    n_chains: PositiveInt = 1000
+    n_samples_fd: PositiveInt = 2000
+    """Samples per Fréchet distance, which depends on their number."""
+    n_warmup: PositiveInt = 300
+    """Moves that tune a step size before the chains start."""
+    n_leapfrog: PositiveInt = 10
+    n_replicas: Annotated[int, Field(ge=2)] = 10
+
+
+class LikelihoodConfig(Config):
+    """Bounds on log p(x) and log Z, and what each level's share of the energy is worth (`--suite likelihood`)."""
+
+    n_images: Annotated[int, Field(ge=2)] = 10_000
+    """Held-out images, and as many of training; all there are, if there are fewer."""
+    n_importance: PositiveInt = 100
+    """Posterior draws per image."""
+    n_images_1000: Annotated[int, Field(ge=2)] = 200
+    """Of these, images with 1000 importance samples each."""
+    n_images_conditional: Annotated[int, Field(ge=2)] = 200
+    """Of these, images on which each level's gain is measured."""
+    n_prior_samples: Annotated[int, Field(ge=2)] = 2000
+    n_base_draws: Annotated[int, Field(ge=2)] = 100_000
+    """Draws from the base whose plain weights give log Z."""
+    n_conditional_draws: Annotated[int, Field(ge=2)] = 1000
+    """The same for each image and level."""
+    min_ess_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    """Effective share of plain weights below which log Z is annealed instead."""
+    n_particles: Annotated[int, Field(ge=2)] = 1024
+    n_conditional_particles: Annotated[int, Field(ge=4)] = 128
+    """Per image."""
+    n_pilot: Annotated[int, Field(ge=2)] = 512
+    """Particles that choose the temperatures and step sizes."""
+    ess_share: Annotated[float, Field(gt=0, lt=1)] = 0.98
+    """Effective share that a change of temperature keeps."""
+    n_leapfrog: PositiveInt = 5
+    n_equilibrate: NonNegativeInt = 50
+    """Moves on the prior before the annealing back to the base."""
+
+
 class EvaluationConfig(Config):
     """How a run is evaluated."""
 
@@ -196,6 +348,8 @@ class EvaluationConfig(Config):
     extractor: Literal["auto", "classifier", "inception", "random_conv"] = "auto"
     n_kid_subsets: PositiveInt = 100
     nearest_k: PositiveInt = 3
+    likelihood: LikelihoodConfig = LikelihoodConfig()
+    mcmc: McmcConfig = McmcConfig()
 
 
 class RunConfig(Config):
@@ -218,6 +372,16 @@ class RunConfig(Config):
             raise ValueError(
                 f"objective.free_bits has {len(bits)} values for {len(self.model.levels)} levels; "
                 "give one number, or one per level, top first."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _prior_gets_its_steps(self) -> Self:
+        prior, steps = self.prior, self.trainer.energy_only_steps
+        if prior.is_two_phase and prior.learns_by_steps and steps == 0:
+            raise ValueError(
+                f"prior.kind={prior.kind} learns in two phases, but there are no steps for the second; set "
+                "trainer.energy_only_steps, e.g. to 2000."
             )
         return self
 

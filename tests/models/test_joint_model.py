@@ -66,7 +66,7 @@ def test_prior_samples_are_chains_from_the_base(seeded: Seeded) -> None:
     """Base draw first, then the sampler's steps, from one generator; 0 steps is the base draw itself."""
     model, generator = joint_model(), seeded(0)
     start = model.prior.sample_base(4, like=torch.empty(0, dtype=torch.float64), generator=generator)
-    end = model.sampler(model.prior.frozen(), start, generator=generator).latents
+    end = model.sampler(model.prior.density(), start, generator=generator).latents
     assert all(
         torch.equal(a, b) for a, b in zip(end, model.sample_prior(4, generator=seeded(0)), strict=True)
     )

@@ -22,7 +22,7 @@ from hebm.training.step import TrainingStep
 
 VARIANTS = {
     "joint": (),
-    "persistent": ("sampler.start=persistent", "sampler.n_chains=50", "sampler.restart_probability=0.1"),
+    "persistent": ("prior.kind=persistent", "sampler.n_chains=50", "sampler.restart_probability=0.1"),
     "energy_only": ("trainer.max_steps=6", "trainer.energy_only_steps=15"),
     "spectral": ("prior.lipschitz=1", "objective.kl_warmup_steps=20", "trainer.lr_schedule=cosine"),
 }
@@ -62,21 +62,21 @@ def test_a_run_stopped_in_the_middle_ends_in_the_same_bits(
 
 def interrupt_during_step(step: int, patch: pytest.MonkeyPatch) -> None:
     """Send SIGTERM to this process in the middle of one training step."""
-    healthy = TrainingStep._energy_step
+    healthy = TrainingStep._learn
 
-    def interrupted(self: TrainingStep, data_latents: Latents) -> dict[str, torch.Tensor]:
+    def interrupted(self: TrainingStep, latents: Latents) -> dict[str, torch.Tensor]:
         if self.state.step == step:
             os.kill(os.getpid(), signal.SIGTERM)
-        return healthy(self, data_latents)
+        return healthy(self, latents)
 
-    patch.setattr(TrainingStep, "_energy_step", interrupted)
+    patch.setattr(TrainingStep, "_learn", interrupted)
 
 
 @pytest.mark.slow
 def test_a_run_killed_at_random_moments_ends_in_the_same_bits(tmp_path: Path) -> None:
     """SIGKILL to a real process at five random moments, then --resume: equal nets, EMA, optimisers, streams."""
     config = tiny_config(
-        "trainer.max_steps=400", "trainer.checkpoint_every_steps=7", "sampler.start=persistent"
+        "trainer.max_steps=400", "trainer.checkpoint_every_steps=7", "prior.kind=persistent"
     )
     train(config, tmp_path / "whole")
     (tmp_path / "config.yaml").write_text(config.to_yaml())

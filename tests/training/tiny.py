@@ -6,6 +6,8 @@ __all__ = ["OVERRIDES", "tiny_config"]
 
 OVERRIDES = [
     "model.levels=[{latents: 3, channels: 16}, {latents: 2, channels: 8}]",
+    "prior.kind=joint",
+    "prior.base=standard",
     "prior.width=16",
     "sampler.n_steps=5",
     "objective.kl_warmup_steps=0",

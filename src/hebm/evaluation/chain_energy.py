@@ -28,8 +28,8 @@ def energy_along_chain(
     Returns:
         ``step``, ``mean``, ``sd`` (nats), ``posterior_mean``, ``posterior_sd``; None without an energy.
     """
-    energy, density = model.prior.energy, model.prior.frozen()
-    if energy is None or density is None:
+    energy, density = model.prior.energy, model.prior.density()
+    if energy is None:
         return None
     generator = named_generator(seed, "chain", device=model.device)
     state = model.prior.sample_base(BLOCK, like=next(model.parameters()), generator=generator)

@@ -1,18 +1,18 @@
 """The composed model: generator, encoder, prior, and the sampler that moves the prior's chains."""
 
 from collections.abc import Collection
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from hebm.distributions import ImageDistribution
-from hebm.errors import ImageShapeError
+from hebm.errors import ImageShapeError, UnsupportedError
 from hebm.latents import Latents, check_latents
 from hebm.models.encoder import LadderEncoder
 from hebm.models.generator import LadderGenerator
 from hebm.models.posterior import LatentPosterior
-from hebm.priors import GaussianPrior, JointPrior, LatentDensity
+from hebm.priors import Prior
 from hebm.randomness import NoiseSource
 
 __all__ = ["JointModel", "PriorSampler"]
@@ -28,11 +28,15 @@ class ChainEnd(Protocol):
 
 
 class PriorSampler(Protocol):
-    """Moves latents towards a density; some levels may be clamped."""
+    """Moves latents towards a density; some levels may be clamped.
+
+    The density is a :class:`~hebm.priors.LatentDensity`; some samplers ask for more (a base to propose from, white
+    coordinates, noise levels), which the priors they are meant for give.
+    """
 
     def __call__(
         self,
-        log_density: LatentDensity,
+        log_density: Any,
         initial: Latents,
         *,
         clamped: Collection[int] = (),
@@ -57,13 +61,13 @@ class JointModel(nn.Module):
         self,
         generator: LadderGenerator,
         encoder: LadderEncoder,
-        prior: GaussianPrior | JointPrior,
+        prior: Prior,
         sampler: PriorSampler,
     ) -> None:
         super().__init__()
         self.generator = generator
         self.encoder = encoder
-        self.prior = prior
+        self.prior = prior  # a module: every prior of this library is
         self.sampler = sampler
 
     @property
@@ -118,10 +122,9 @@ class JointModel(nn.Module):
             generator: Source of the noise, on the model's device; the global stream if None.
         """
         initial = self.prior.sample_base(n, like=next(self.parameters()), generator=generator)
-        density = self.prior.frozen()
-        if density is None:
+        if self.prior.energy is None:
             return initial
-        return self.sampler(density, initial, n_steps=n_steps, generator=generator).latents
+        return self.sampler(self.prior.density(), initial, n_steps=n_steps, generator=generator).latents
 
     @torch.no_grad()
     def resample(
@@ -132,7 +135,10 @@ class JointModel(nn.Module):
         n_steps: int | None = None,
         generator: NoiseSource = None,
     ) -> Latents:
-        """Redraw some levels from p(z_levels | the other levels), the others held; chains start at base noise.
+        """Redraw some levels from p(z_levels | the other levels), the others held.
+
+        A base draws them exactly where it can. Chains start at the base's conditional draw, or where the base has
+        none (:class:`~hebm.errors.UnsupportedError`) at the latents themselves.
 
         Args:
             latents: All levels, top first, [B, d_l] each.
@@ -141,13 +147,17 @@ class JointModel(nn.Module):
             generator: Source of the noise, on the latents' device; the global stream if None.
         """
         check_latents(latents, self.level_dims)
-        base = self.prior.sample_base(len(latents[0]), like=latents[0], generator=generator)
-        initial = tuple(base[i] if i in levels else z for i, z in enumerate(latents))
-        density = self.prior.frozen()
-        if density is None:
+        try:
+            initial = self.prior.sample_base_given(latents, levels, generator=generator)
+            needs_chain = self.prior.energy is not None
+        except UnsupportedError:
+            initial, needs_chain = latents, True
+        if not needs_chain:
             return initial
         held = [i for i in range(len(latents)) if i not in levels]
-        return self.sampler(density, initial, clamped=held, n_steps=n_steps, generator=generator).latents
+        return self.sampler(
+            self.prior.density(), initial, clamped=held, n_steps=n_steps, generator=generator
+        ).latents
 
     @torch.no_grad()
     def sample(self, n: int, *, n_steps: int | None = None, generator: NoiseSource = None) -> Tensor:

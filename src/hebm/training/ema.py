@@ -30,3 +30,7 @@ class EmaModel:
     def copy_to(self, target: JointModel) -> None:
         """Put the averages in place of another model's parameters and buffers."""
         target.load_state_dict(self.model.state_dict())
+
+    def copy_from(self, source: JointModel) -> None:
+        """Start the averages anew at another model's parameters and buffers."""
+        self.model.load_state_dict(source.state_dict())

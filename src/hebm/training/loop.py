@@ -15,6 +15,7 @@ from hebm.build import build_images, build_model
 from hebm.config import RunConfig
 from hebm.data import ResidentImages, epoch_order
 from hebm.errors import DataError, HebmError, NonFiniteError, RunDirectoryError
+from hebm.learners import PosteriorLatents
 from hebm.models import JointModel
 from hebm.training.checkpoint import (
     newest_intact,
@@ -28,6 +29,7 @@ from hebm.training.collectives import any_process, mean_over_processes
 from hebm.training.devices import deterministic_kernels, make_fabric
 from hebm.training.environment import describe_environment, package_version
 from hebm.training.guard import check_divergence, require_another_try
+from hebm.training.inference import infer_posteriors
 from hebm.training.metrics_file import MetricsFile
 from hebm.training.run import Run, changed_keys
 from hebm.training.schedules import ema_decay_at, kl_weight_at, learning_rates
@@ -134,8 +136,11 @@ class _Session:
         self.steps_per_epoch = len(images) // config.trainer.batch_size
         n_steps = config.trainer.max_epochs * self.steps_per_epoch
         self.n_joint_steps = min(n_steps, config.trainer.max_steps or n_steps)
-        has_energy = self.state.model.prior.energy is not None
-        self.n_steps = self.n_joint_steps + (config.trainer.energy_only_steps if has_energy else 0)
+        learner = self.state.learner
+        n_prior_steps = config.trainer.energy_only_steps if learner is not None and learner.optimizers else 0
+        self.n_steps = self.n_joint_steps + n_prior_steps
+        self.has_prior_phase = n_prior_steps > 0 or (learner is not None and config.prior.is_two_phase)
+        self.posterior: PosteriorLatents | None = None
         self.order: tuple[int, torch.Tensor] | None = None
 
     def begin(self, *, resume: bool) -> None:
@@ -184,7 +189,7 @@ class _Session:
                 )
                 if trouble is None and log_now:
                     seconds = time.perf_counter() - interval_start
-                    trouble = self._log(interval_steps * trainer.batch_size / seconds)
+                    trouble = self._log(interval_steps * self._batch_size() / seconds)
                     interval_start, interval_steps = time.perf_counter(), 0
                 elif trouble is None and (save_now or stopping):
                     trouble = check_divergence(self._peek(), trainer.guard)
@@ -202,20 +207,43 @@ class _Session:
         state, step = self.state, self.state.step
         for name, optimizer in state.optimizers.items():
             _set_lr(optimizer, self._learning_rates(step)[name])
-        if step == self.n_joint_steps:
-            state.ema.copy_to(state.model)
+        alone = step >= self.n_joint_steps
         try:
-            if step < self.n_joint_steps:
+            if alone:
+                terms = self.step_once.prior_only(self._still_posterior())
+            else:
                 weight = kl_weight_at(step, warmup_steps=self.config.objective.kl_warmup_steps)
                 terms = self.step_once(self._batch(step), kl_weight=weight)
-            else:
-                terms = self.step_once.energy_only(self._batch(step))
         except NonFiniteError as error:
             return str(error)
-        state.ema.update(state.model, ema_decay_at(step, decay=self.config.trainer.ema_decay))
+        steps_in_phase = step - self.n_joint_steps if alone else step
+        state.ema.update(state.model, ema_decay_at(steps_in_phase, decay=self.config.trainer.ema_decay))
         state.means.add(terms)
         state.step += 1
+        if state.step == self.n_joint_steps and self.has_prior_phase:
+            return self._begin_prior_phase()
         return None
+
+    def _begin_prior_phase(self) -> str | None:
+        """Put the nets to their averages, where they stay, and fit of the prior what is fitted at once."""
+        state = self.state
+        assert state.learner is not None
+        state.ema.copy_to(state.model)
+        self._say({"event": "prior_phase", "step": state.step})
+        try:
+            found = state.learner.prepare(self._still_posterior(), generator=state.streams["prior"])
+        except NonFiniteError as error:
+            return str(error)
+        state.ema.copy_from(state.model)
+        if found:
+            self._say({"event": "prior_fitted", "step": state.step, **found})
+        return None
+
+    def _still_posterior(self) -> PosteriorLatents:
+        """q(z|x) of all training images, inferred once: the encoder no longer moves."""
+        if self.posterior is None:
+            self.posterior = infer_posteriors(self.state.model, self.images)
+        return self.posterior
 
     def _learning_rates(self, step: int) -> dict[str, float]:
         return learning_rates(
@@ -225,6 +253,12 @@ class _Session:
             steps_per_epoch=self.steps_per_epoch,
             rollbacks=self.state.rollbacks,
         )
+
+    def _batch_size(self) -> int:
+        """Images, or latents, of the step just taken."""
+        trainer = self.config.trainer
+        alone = self.state.step > self.n_joint_steps
+        return (trainer.energy_only_batch_size if alone else None) or trainer.batch_size
 
     def _batch(self, step: int) -> torch.Tensor:
         epoch, position = divmod(step, self.steps_per_epoch)
@@ -282,6 +316,7 @@ class _Session:
 
     def _restore(self, path: Path) -> dict[str, Any]:
         meta = verify_checkpoint(path)
+        self.posterior = None
         self.state.load({stem: read_tensors(path, stem) for stem in ("model", "ema", "trainer")}, meta)
         return meta
 
@@ -316,8 +351,10 @@ class _Session:
 
 
 def _n_parameters(model: JointModel) -> dict[str, int]:
-    parts = {"generator": model.generator, "encoder": model.encoder, "energy": model.prior.energy}
-    return {name: sum(p.numel() for p in net.parameters()) for name, net in parts.items() if net is not None}
+    parts: dict[str, Any] = {"generator": model.generator, "encoder": model.encoder, "prior": model.prior}
+    if model.prior.energy is not None:
+        parts["energy"] = model.prior.energy
+    return {name: sum(p.numel() for p in net.parameters()) for name, net in parts.items()}
 
 
 def _set_lr(optimizer: torch.optim.Optimizer, lr: float) -> None:

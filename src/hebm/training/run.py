@@ -140,11 +140,12 @@ def load(run_dir: str | Path, *, step: int | None = None, weights: str = "ema") 
 def changed_keys(old: RunConfig, new: RunConfig) -> list[str]:
     """Keys whose change would make a resumed run another run.
 
-    The length may change where nothing before the end depends on it: no cosine schedule, no energy-only steps.
+    The length may change where nothing before the end depends on it: no cosine schedule, no second phase.
     """
     before, after = _flat(old.model_dump(mode="json")), _flat(new.model_dump(mode="json"))
     differing = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
-    open_ended = new.trainer.lr_schedule != "cosine" and not new.trainer.energy_only_steps
+    second_phase = new.trainer.energy_only_steps > 0 or new.prior.is_two_phase
+    open_ended = new.trainer.lr_schedule != "cosine" and not second_phase
     return sorted(differing - FREE_TO_CHANGE - (LENGTH if open_ended else set()))
 
 

@@ -37,9 +37,9 @@ def ema_decay_at(step: int, *, decay: float) -> float:
 def learning_rates(
     trainer: TrainerConfig, step: int, *, n_joint_steps: int, steps_per_epoch: int, rollbacks: int
 ) -> dict[str, float]:
-    """Learning rates of ``autoencoder`` and ``energy`` at a step.
+    """Learning rates of ``autoencoder``, ``energy`` and ``base`` at a step.
 
-    Joint steps and energy-only steps run through the schedule once each; every rollback lowers the energy's rate.
+    Joint steps and energy-only steps run through the schedule once each; every rollback lowers the prior's rates.
     """
     alone = step >= n_joint_steps
     factor = lr_factor_at(
@@ -53,4 +53,5 @@ def learning_rates(
     return {
         "autoencoder": 0.0 if alone else trainer.autoencoder.lr * factor,
         "energy": energy * factor * energy_lr_factor(rollbacks, trainer.guard),
+        "base": trainer.base.lr * factor * energy_lr_factor(rollbacks, trainer.guard),
     }

@@ -4,12 +4,12 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.optim import Adam, Optimizer
+from torch.optim import Optimizer
 
-from hebm.config import OptimizerConfig, RunConfig
+from hebm.build_prior import adam, build_learner
+from hebm.config import RunConfig
 from hebm.models import JointModel
 from hebm.randomness import named_generator
-from hebm.samplers import PersistentPool
 from hebm.training.ema import EmaModel
 from hebm.training.means import RunningMeans
 
@@ -33,19 +33,13 @@ class TrainingState:
         self.rollbacks = 0
         self.means = RunningMeans()
         self.streams = {name: named_generator(config.seed, name, device=model.device) for name in STREAMS}
-        nets = [*model.generator.parameters(), *model.encoder.parameters()]
-        self.optimizers: dict[str, Optimizer] = {"autoencoder": _adam(nets, config.trainer.autoencoder)}
-        self.pool: PersistentPool | None = None
-        if model.prior.energy is not None:
-            self.optimizers["energy"] = _adam(list(model.prior.energy.parameters()), config.trainer.energy)
-            if config.sampler.start == "persistent":
-                self.pool = self._fresh_pool(config.sampler.n_chains)
-
-    def _fresh_pool(self, n_chains: int) -> PersistentPool:
-        like = next(self.model.parameters())
-        return PersistentPool(
-            self.model.prior.sample_base(n_chains, like=like, generator=self.streams["pool"])
-        )
+        nets = torch.nn.ModuleList([model.generator, model.encoder])
+        self.learner = build_learner(config, model.prior, self.streams)  # type: ignore[arg-type]
+        learned = {} if self.learner is None else self.learner.optimizers
+        self.optimizers: dict[str, Optimizer] = {
+            "autoencoder": adam(nets, config.trainer.autoencoder),
+            **learned,
+        }
 
     def tensors(self) -> dict[str, dict[str, Tensor]]:
         """The state's tensors by file: ``model``, ``ema`` and ``trainer``."""
@@ -54,8 +48,8 @@ class TrainingState:
             for index, slots in optimizer.state_dict()["state"].items():
                 trainer |= {f"optimizer.{name}.{index}.{slot}": value for slot, value in slots.items()}
         trainer |= {f"mean.{name}": value for name, value in self.means.tensors().items()}
-        if self.pool is not None:
-            trainer["pool"] = self.pool.state
+        if self.learner is not None:
+            trainer |= {f"learner.{name}": value for name, value in self.learner.tensors().items()}
         return {"model": self.model.state_dict(), "ema": self.ema.model.state_dict(), "trainer": trainer}
 
     def counters(self) -> dict[str, Any]:
@@ -72,13 +66,9 @@ class TrainingState:
         for name, optimizer in self.optimizers.items():
             _load_optimizer(optimizer, _below(trainer, f"optimizer.{name}."))
         self.means.load(_below(trainer, "mean."))
-        if self.pool is not None:
-            self.pool.state = trainer["pool"].to(self.pool.state)
+        if self.learner is not None:
+            self.learner.load(_below(trainer, "learner."))
         self.step, self.rollbacks = meta["step"], meta["rollbacks"]
-
-
-def _adam(parameters: list[torch.nn.Parameter], section: OptimizerConfig) -> Adam:
-    return Adam(parameters, lr=section.lr, betas=section.betas, weight_decay=section.weight_decay, fused=True)
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -10,10 +10,12 @@ from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from hebm.config import OptimizerConfig, RunConfig
+from hebm.distributions import standard_normal_log_prob
 from hebm.errors import NonFiniteError
 from hebm.latents import Latents, flatten_latents, unflatten_latents
+from hebm.learners import PosteriorLatents
 from hebm.models import JointModel
-from hebm.objectives import ElboTerms, autoencoder_loss, contrastive_loss
+from hebm.objectives import ElboTerms, autoencoder_loss
 from hebm.randomness import ShardedGenerator, standard_normal
 from hebm.training.collectives import any_process, gather_rows
 from hebm.training.state import TrainingState
@@ -62,10 +64,8 @@ class TrainingStep:
             AutoencoderPass(state.model, bf16=config.trainer.precision == "bf16"),
             state.optimizers["autoencoder"],
         )
-        if state.model.prior.energy is not None:
-            self.energy, self.energy_optimizer = fabric.setup(
-                state.model.prior.energy, state.optimizers["energy"]
-            )
+        prior = config.prior
+        self.learns_prior = state.learner is not None and not prior.is_two_phase
         bits = config.objective.free_bits
         self.free_bits = (
             bits if isinstance(bits, tuple) else (bits,) * len(config.model.levels) if bits else ()
@@ -78,20 +78,18 @@ class TrainingStep:
             NonFiniteError: If the prior's chains left the finite numbers on any process.
         """
         terms, latents = self._autoencoder_step(2 * x - 1, kl_weight)
-        return terms if self.state.model.prior.energy is None else terms | self._energy_step(latents)
+        return terms | self._prior_step(latents) if self.learns_prior else terms
 
-    def energy_only(self, x: Tensor) -> dict[str, Tensor]:
-        """Update the energy alone; generator and encoder stay as they are.
+    def prior_only(self, posterior: PosteriorLatents) -> dict[str, Tensor]:
+        """Update the prior alone, on a fresh draw of still posteriors; every process takes the same step.
 
         Raises:
             NonFiniteError: As above.
         """
-        y = 2 * x - 1
-        with torch.no_grad():
-            posterior = self.state.model.encoder(y)
-            rates = torch.stack(posterior.rate_per_level())
-            latents = posterior.at(self._posterior_noise(len(y)))
-        return {"rate": rates.sum(0).mean(), "rate_per_level": rates.mean(1)} | self._energy_step(latents)
+        size = self.config.trainer.energy_only_batch_size or self.config.trainer.batch_size
+        latents, rows = posterior.batch(size, generator=self.state.streams["posterior"])
+        rates = posterior.rates(rows)
+        return {"rate": rates.sum(0).mean(), "rate_per_level": rates.mean(1)} | self._learn(latents)
 
     def _posterior_noise(self, n: int) -> Tensor:
         like = next(self.state.model.parameters())
@@ -99,8 +97,7 @@ class TrainingStep:
 
     def _autoencoder_step(self, y: Tensor, kl_weight: float) -> tuple[dict[str, Tensor], Latents]:
         flat, distortion, rates = self.autoencoder(y, self._posterior_noise(len(y)))
-        energy = self.state.model.prior.energy
-        energies = energy.frozen()(flat) if energy is not None else torch.zeros_like(distortion)
+        energies = self._tilt(flat) if self.learns_prior else torch.zeros_like(distortion)
         losses = autoencoder_loss(
             ElboTerms(distortion, tuple(rates), energies), kl_weight=kl_weight, free_bits=self.free_bits
         )
@@ -118,53 +115,25 @@ class TrainingStep:
         }
         return terms, unflatten_latents(flat.detach(), self.state.model.level_dims)
 
-    def _energy_step(self, data_latents: Latents) -> dict[str, Tensor]:
-        prior_latents = self._prior_latents(len(data_latents[0]))
-        both = tuple(torch.cat(pair) for pair in zip(data_latents, prior_latents, strict=True))
-        energy_data, energy_prior = self.energy(both).chunk(2)
-        loss = contrastive_loss(energy_data, energy_prior, l2=self.config.objective.energy_l2).mean()
-        self.energy_optimizer.zero_grad()
-        self.fabric.backward(loss)
-        norm = _clip(self.energy, self.config.trainer.energy)
-        self.energy_optimizer.step()
-        return {
-            "energy_data": energy_data.mean(),
-            "energy_prior": energy_prior.mean(),
-            "grad_norm_energy": norm,
-        }
+    def _tilt(self, flat: Tensor) -> Tensor:
+        """log N(z; 0, I) - log p(z) up to log Z, [B]: what the bound has beyond the rate to N(0, I)."""
+        return standard_normal_log_prob(flat) - self.state.model.prior.density()((flat,))
 
-    def _prior_latents(self, n: int) -> Latents:
-        pool = self.state.pool
+    def _prior_step(self, latents: Latents) -> dict[str, Tensor]:
+        """One step of the prior on the latents of all processes, which all take it alike."""
+        rows = gather_rows(self.fabric, flatten_latents(latents))
+        return self._learn(unflatten_latents(rows, self.state.model.level_dims))
+
+    def _learn(self, latents: Latents) -> dict[str, Tensor]:
+        assert self.state.learner is not None
+        terms = {}
         try:
-            latents = self._short_run(n) if pool is None else self._persistent(n)
-            failure = None
+            terms, failure = self.state.learner.step(latents), None
         except NonFiniteError as error:
-            latents, failure = (), error
+            failure = error
         if any_process(self.fabric, failure is not None):
             raise failure or NonFiniteError("the prior's chains are not finite on another process.")
-        if pool is not None:
-            self._store(latents)
-        return latents
-
-    def _short_run(self, n: int) -> Latents:
-        return self.state.model.sample_prior(n, generator=self._shard("prior"))
-
-    def _persistent(self, n: int) -> Latents:
-        pool, model = self.state.pool, self.state.model
-        density = model.prior.frozen()
-        assert pool is not None
-        assert density is not None
-        stream, section = self.state.streams["pool"], self.config.sampler
-        fresh = model.prior.sample_base(len(pool.state), like=pool.state, generator=stream)
-        pool.restart(fresh, section.restart_probability, stream)
-        self.chosen = pool.choose(n * self.fabric.world_size, stream)
-        mine = self.chosen[self.fabric.global_rank * n : (self.fabric.global_rank + 1) * n]
-        return model.sampler(density, pool.read(mine), generator=self._shard("prior")).latents
-
-    def _store(self, latents: Latents) -> None:
-        assert self.state.pool is not None
-        flat = gather_rows(self.fabric, flatten_latents(latents))
-        self.state.pool.write(self.chosen, unflatten_latents(flat, self.state.model.level_dims))
+        return terms
 
     def _shard(self, name: str) -> ShardedGenerator:
         return ShardedGenerator(self.state.streams[name], self.fabric.global_rank, self.fabric.world_size)

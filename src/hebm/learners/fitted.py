@@ -1,0 +1,117 @@
+"""Normalised priors that are fitted at once: a Gaussian, a mixture, a mixture of encoder outputs."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.optim import Optimizer
+
+from hebm.errors import LatentShapeError
+from hebm.latents import Latents
+from hebm.learners.posterior import PosteriorLatents
+from hebm.priors import FullGaussianPrior, MixturePrior, VampPrior, fit_mixture
+
+__all__ = ["ExemplarLearner", "FullGaussianLearner", "MixtureLearner"]
+
+HELD_OUT = 0.1
+UNUSED_WEIGHT = 1e-30
+
+
+class _Fitted:
+    """A learner without steps and without state."""
+
+    def __init__(self) -> None:
+        self.optimizers: dict[str, Optimizer] = {}
+
+    def step(self, latents: Latents) -> dict[str, Tensor]:
+        """Nothing to learn by steps."""
+        return {}
+
+    def tensors(self) -> dict[str, Tensor]:
+        """No state."""
+        return {}
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """No state."""
+
+
+class FullGaussianLearner(_Fitted):
+    """Mean and covariance of posterior samples.
+
+    Args:
+        prior: What is fitted.
+    """
+
+    def __init__(self, prior: FullGaussianPrior) -> None:
+        super().__init__()
+        self.prior = prior
+
+    def prepare(self, posterior: PosteriorLatents, *, generator: torch.Generator) -> dict[str, Any]:
+        """Fit the Gaussian."""
+        self.prior.fit_(posterior.sample(generator=generator))
+        return {}
+
+
+class MixtureLearner(_Fitted):
+    """A mixture by EM, its number of components chosen on a held-out tenth of the images.
+
+    Args:
+        prior: What is fitted; must have as many components as the largest size.
+        n_components: Sizes to try.
+    """
+
+    def __init__(self, prior: MixturePrior, n_components: Sequence[int]) -> None:
+        super().__init__()
+        self.prior, self.n_components = prior, tuple(n_components)
+
+    def prepare(self, posterior: PosteriorLatents, *, generator: torch.Generator) -> dict[str, Any]:
+        """Fit every size, keep the best; components that are left over get a weight of practically zero."""
+        train, valid = posterior.split(HELD_OUT, generator=generator)
+        seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
+        fit = fit_mixture(
+            train.sample(generator=generator),
+            valid.sample(generator=generator),
+            n_components=self.n_components,
+            seed=seed,
+        )
+        self.prior.load_components_(*_padded(fit.weights, fit.means, fit.covariances, len(self.prior.logits)))
+        return {"mixture_candidates": [candidate._asdict() for candidate in fit.candidates]}
+
+
+def _padded(
+    weights: Tensor, means: Tensor, covariances: Tensor, n_components: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Copies of the first component fill up: no weight, however small, puts mass where the fit has none."""
+    missing = n_components - len(weights)
+    return (
+        torch.cat([weights, weights.new_full((missing,), UNUSED_WEIGHT)]),
+        torch.cat([means, means[:1].expand(missing, -1)]),
+        torch.cat([covariances, covariances[:1].expand(missing, -1, -1)]),
+    )
+
+
+class ExemplarLearner(_Fitted):
+    """A mixture of the encoder's outputs for random training images, with equal weights.
+
+    Args:
+        prior: What is fitted; its number of components is the number of images.
+    """
+
+    def __init__(self, prior: VampPrior) -> None:
+        super().__init__()
+        self.prior = prior
+
+    def prepare(self, posterior: PosteriorLatents, *, generator: torch.Generator) -> dict[str, Any]:
+        """Take as many posteriors as there are components.
+
+        Raises:
+            LatentShapeError: If there are fewer images than components.
+        """
+        n = len(self.prior.means)
+        if len(posterior) < n:
+            raise LatentShapeError(f"{len(posterior)} images cannot give {n} components; lower the number.")
+        rows = torch.randperm(len(posterior), generator=generator, device=posterior.mean.device)[:n]
+        self.prior.means.copy_(posterior.mean[rows])
+        self.prior.scales.copy_(posterior.scale[rows])
+        return {}

@@ -1,0 +1,193 @@
+"""Runs of every kind of prior: what learns when, resuming inside the second phase, loading and sampling."""
+
+from functools import cache
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import Any
+
+import pytest
+import torch
+from tests.training.test_resume import final_bits, interrupt_during_step, logged
+from tests.training.tiny import tiny_config
+from torch import Tensor
+
+import hebm
+from hebm.errors import ConfigError, RunDirectoryError
+from hebm.priors import JointPrior, MixturePrior, StagedEnergy
+from hebm.training import InterruptedTrainingError, Run, train
+from hebm.training.checkpoint import read_tensors
+
+LENGTHS = ("trainer.max_steps=8", "trainer.checkpoint_every_steps=4", "trainer.log_every_steps=3")
+PHASES = ("trainer.energy_only_steps=9", "trainer.energy_only_batch_size=30", "trainer.lr_schedule=cosine")
+MIXTURE = ("prior.base=mixture", "prior.n_components=[1, 3]")
+VARIANTS = {
+    "nce mixture": ("prior.kind=nce", "prior.n_stages=2", *MIXTURE, *PHASES),
+    "mixture": ("prior.kind=mixture", "prior.n_components=[1, 3]"),
+    "joint top_down": ("prior.kind=joint", "prior.base=top_down"),
+    "joint mixture": ("prior.kind=joint", *MIXTURE, *PHASES),
+    "persistent": ("prior.kind=persistent", "sampler.n_chains=50"),
+    "flow": ("prior.kind=flow", "prior.flow_transforms=1", *PHASES),
+    "recovery": ("prior.kind=recovery", "prior.noise_levels=[0.5, 0.9]", *PHASES),
+}
+TWO_PHASE = ("nce mixture", "mixture", "joint mixture", "flow", "recovery")
+every_variant = pytest.mark.parametrize("variant", VARIANTS)
+
+
+def config_of(variant: str, *overrides: str) -> hebm.RunConfig:
+    return tiny_config(*LENGTHS, *VARIANTS[variant], *overrides)
+
+
+@cache
+def whole(variant: str) -> Run:
+    """An uninterrupted run, all checkpoints kept."""
+    directory = Path(mkdtemp()) / "run"
+    return train(config_of(variant, "trainer.keep_checkpoints=9"), directory)
+
+
+@cache
+def gaussian_twin() -> Run:
+    """The same joint steps with the prior N(0, I)."""
+    return train(tiny_config(*LENGTHS, "prior.kind=gaussian"), Path(mkdtemp()) / "twin")
+
+
+def weights(run: Run, step: int, part: str, which: str = "model") -> dict[str, Tensor]:
+    tensors = read_tensors(run.checkpoint(step), which)
+    return {name: value for name, value in tensors.items() if name.startswith(f"{part}.")}
+
+
+def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
+    return a.keys() == b.keys() and all(torch.equal(a[name], b[name]) for name in a)
+
+
+def events(run: Run) -> list[dict[str, Any]]:
+    return [record for record in run.metrics() if "event" in record]
+
+
+@pytest.mark.parametrize("variant", TWO_PHASE)
+def test_the_nets_of_a_two_phase_run_are_the_gaussian_twins(variant: str) -> None:
+    """Before the last joint step bit by bit; after it they rest at its averages, whatever the prior does."""
+    run, twin = whole(variant), gaussian_twin()
+    last = 8 + config_of(variant).trainer.energy_only_steps
+    for part in ("generator", "encoder"):
+        assert same(weights(run, 4, part), weights(twin, 4, part))
+        averages = weights(twin, 8, part, "ema")
+        for which in ("model", "ema"):
+            assert same(weights(run, last, part, which), averages)
+            assert same(weights(run, 8, part, which), averages)
+    assert same(weights(run, 0, "prior"), weights(run, 4, "prior"))
+    assert not same(weights(run, 4, "prior"), weights(run, last, "prior"))
+
+
+@pytest.mark.parametrize("variant", ["joint top_down", "persistent"])
+def test_the_prior_of_a_joint_run_learns_from_the_first_step(variant: str) -> None:
+    """Base and energy both; the nets feel it."""
+    run = whole(variant)
+    for part in ("prior.energy", *(["prior.base"] if variant == "joint top_down" else [])):
+        assert not same(weights(run, 0, part), weights(run, 4, part))
+    assert not same(weights(run, 8, "encoder"), weights(gaussian_twin(), 8, "encoder"))
+    assert events(run) == []
+
+
+@pytest.mark.parametrize("variant", TWO_PHASE)
+def test_the_metrics_say_where_the_prior_phase_begins_and_what_was_fitted(variant: str) -> None:
+    """One event at the last joint step; the candidates of a mixture with it; the steps after it are the prior's."""
+    run = whole(variant)
+    first, *rest = events(run)
+    assert (first["event"], first["step"]) == ("prior_phase", 8)
+    if "mixture" in variant:
+        assert [(e["event"], e["step"]) for e in rest] == [("prior_fitted", 8)]
+        assert [c["n_components"] for c in rest[0]["mixture_candidates"]] == [1, 3]
+    else:
+        assert rest == []
+    lines = [record for record in run.metrics() if "event" not in record]
+    assert [(r["step"], r["phase"]) for r in lines[:2]] == [(3, "joint"), (6, "joint")]
+    assert "energy_data" not in lines[0]
+    assert all(r["phase"] == "energy" and "distortion" not in r for r in lines[3:])
+    if variant != "mixture":
+        wanted = "log_prob_base" if variant == "flow" else "energy_data"
+        assert wanted in lines[-1]
+
+
+def test_a_fitted_base_does_not_move_in_the_prior_phase() -> None:
+    """The mixture keeps its bits while the stages learn; all stages are active in the end."""
+    run = whole("nce mixture")
+    assert same(weights(run, 8, "prior.base"), weights(run, 17, "prior.base"))
+    assert not same(weights(run, 8, "prior.energy"), weights(run, 17, "prior.energy"))
+    model = run.model()
+    assert isinstance(model.prior.energy, StagedEnergy)
+    assert int(model.prior.energy.n_active) == 2
+
+
+def test_the_average_of_the_prior_starts_anew_with_its_phase() -> None:
+    """At the last joint step the averaged prior is the fitted one, not a mean with what it was before."""
+    run = whole("mixture")
+    assert same(weights(run, 8, "prior", "ema"), weights(run, 8, "prior", "model"))
+    model = run.model()
+    assert isinstance(model.prior, MixturePrior)
+    assert model.prior.means.abs().max().item() > 0
+
+
+@pytest.mark.parametrize(
+    ("variant", "step"),
+    [("nce mixture", 10), ("nce mixture", 14), ("joint mixture", 11), ("joint top_down", 5)]
+    + [("flow", 10), ("recovery", 10)],
+)
+def test_a_run_stopped_in_the_middle_ends_in_the_same_bits(
+    variant: str, step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Inside the prior phase too, in either stage: no bit and no logged number changes."""
+    config = config_of(variant, "trainer.keep_checkpoints=9")
+    with monkeypatch.context() as patch:
+        interrupt_during_step(step, patch)
+        with pytest.raises(InterruptedTrainingError):
+            train(config, tmp_path / "stopped")
+    run = train(config, tmp_path / "stopped", resume=True)
+    assert final_bits(run.directory) == final_bits(whole(variant).directory)
+    assert logged(run.directory) == logged(whole(variant).directory)
+    assert [e for e in events(run) if e["event"] != "resumed"] == events(whole(variant))
+
+
+def test_a_run_cut_off_before_its_prior_phase_ends_in_the_same_bits(tmp_path: Path) -> None:
+    """As after a crash: the checkpoints of the second phase and of its beginning are gone; it is begun again."""
+    run = train(config_of("nce mixture", "trainer.keep_checkpoints=9"), tmp_path / "cut")
+    for path in sorted(run.checkpoints.iterdir())[2:]:
+        for file in path.iterdir():
+            file.unlink()
+        path.rmdir()
+    again = train(config_of("nce mixture", "trainer.keep_checkpoints=9"), tmp_path / "cut", resume=True)
+    assert final_bits(again.directory) == final_bits(whole("nce mixture").directory)
+    assert logged(again.directory) == logged(whole("nce mixture").directory)
+
+
+@every_variant
+def test_a_trained_prior_is_loaded_sampled_and_resampled(variant: str) -> None:
+    """Pictures depend on what the prior learned; every level is redrawn with the others held bit-equal."""
+    model = hebm.load(whole(variant).directory)
+    images = model.sample(4, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(images, model.sample(4, generator=torch.Generator().manual_seed(0)))
+    untrained = hebm.build_model(config_of(variant)).prior
+    if isinstance(untrained, JointPrior) and isinstance(untrained.energy, StagedEnergy):
+        assert int(untrained.energy.n_active) == 0
+    before = model.sample_prior(4, generator=torch.Generator().manual_seed(0))
+    for level in range(2):
+        redrawn = model.resample(before, [level], generator=torch.Generator().manual_seed(1))
+        assert torch.equal(redrawn[1 - level], before[1 - level])
+        assert (redrawn[level] != before[level]).any()
+        assert torch.isfinite(redrawn[level]).all()
+    model.prior.load_state_dict(untrained.state_dict())
+    assert not torch.equal(model.sample(4, generator=torch.Generator().manual_seed(0)), images)
+
+
+def test_a_run_that_fitted_its_prior_cannot_be_made_longer(tmp_path: Path) -> None:
+    """The nets have been put to their averages: more joint steps would go on from there, which is another run."""
+    train(config_of("mixture", "trainer.max_steps=3"), tmp_path / "run")
+    with pytest.raises(RunDirectoryError, match=r"trainer\.max_steps"):
+        train(config_of("mixture", "trainer.max_steps=6"), tmp_path / "run", resume=True)
+
+
+def test_a_prior_that_learns_by_steps_needs_steps() -> None:
+    """The key is named; a prior that is fitted at once needs none."""
+    for kind in ("nce", "recovery", "flow"):
+        with pytest.raises(ConfigError, match=rf"prior\.kind={kind} .* trainer\.energy_only_steps"):
+            tiny_config(f"prior.kind={kind}")
+    assert tiny_config("prior.kind=mixture").trainer.energy_only_steps == 0
