@@ -159,8 +159,8 @@ class PriorConfig(Config):
             "nce",
         ):
             raise ValueError(
-                f"prior.base={self.base} needs an energy that tilts it: set prior.kind to joint, persistent, importance "
-                f"or nce, or prior.kind={self.base} for the base alone."
+                f"prior.base={self.base} needs an energy that tilts it: set prior.kind to joint, persistent, "
+                f"importance or nce, or prior.kind={self.base} for the base alone."
             )
         if self.kind == "importance" and self.base == "standard":
             raise ValueError(
@@ -325,18 +325,21 @@ class LikelihoodConfig(Config):
     n_prior_samples: Annotated[int, Field(ge=2)] = 2000
     n_base_draws: Annotated[int, Field(ge=2)] = 100_000
     """Draws from the base whose plain weights give log Z."""
-    n_conditional_draws: Annotated[int, Field(ge=2)] = 1000
+    n_conditional_draws: Annotated[int, Field(ge=2)] = 2000
     """The same for each image and level."""
     min_ess_share: Annotated[float, Field(gt=0, lt=1)] = 0.1
     """Effective share of plain weights below which log Z is annealed instead."""
-    n_particles: Annotated[int, Field(ge=2)] = 1024
-    n_conditional_particles: Annotated[int, Field(ge=4)] = 128
+    min_conditional_ess: PositiveFloat = 200.0
+    """Effective number of plain weights below which an image's log Z is annealed."""
+    n_particles: Annotated[int, Field(ge=2)] = 2048
+    n_conditional_particles: Annotated[int, Field(ge=4)] = 64
     """Per image."""
     n_pilot: Annotated[int, Field(ge=2)] = 512
     """Particles that choose the temperatures and step sizes."""
     ess_share: Annotated[float, Field(gt=0, lt=1)] = 0.98
     """Effective share that a change of temperature keeps."""
-    n_leapfrog: PositiveInt = 5
+    conditional_ess_share: Annotated[float, Field(gt=0, lt=1)] = 0.95
+    n_leapfrog: PositiveInt = 3
     n_equilibrate: NonNegativeInt = 50
     """Moves on the prior before the annealing back to the base."""
 

@@ -139,7 +139,7 @@ def test_the_page_of_a_real_configuration_tells_phases_and_rollback_in_words(tmp
     assert "At step 120 training diverged: energy gap above 1000." in text
     assert "Rolled back to step 100; the energy" in text
     assert " + ".join(str(level.latents) for level in config.model.levels) + " latents" in text
-    assert f"{config.sampler.n_steps} Langevin steps, η = {config.sampler.step_size:g}" in text
+    assert f"{config.sampler.n_steps} proposals from the base" in text
 
 
 def test_a_joint_run_has_no_sentence_on_phases(tmp_path: Path) -> None:

@@ -14,6 +14,8 @@ from hebm.training import Run
 
 __all__ = ["evaluate_run"]
 
+LONGEST_LIST = 8
+
 
 def evaluate_run(
     run_dir: RunArgument,
@@ -40,10 +42,19 @@ def _print_results(suite: str, headings: list[str], files: list[Path]) -> None:
     for heading in (suite, *headings):
         table.add_column(heading)
     for key, value in columns[0].items():
-        if not isinstance(value, dict | list) and value is not None:
-            table.add_row(key, *(_number(column.get(key)) for column in columns))
+        if _is_short(value):
+            table.add_row(key, *(_text(column.get(key)) for column in columns))
     console().print(table)
 
 
-def _number(value: object) -> str:
+def _is_short(value: object) -> bool:
+    """A single value, or a few numbers: an interval, one number per level."""
+    if isinstance(value, list):
+        return len(value) <= LONGEST_LIST and all(isinstance(item, int | float) for item in value)
+    return value is not None and not isinstance(value, dict)
+
+
+def _text(value: object) -> str:
+    if isinstance(value, list):
+        return ", ".join(_text(item) for item in value)
     return f"{value:.4g}" if isinstance(value, float) else str(value)

@@ -54,8 +54,9 @@ class TrainingProgress:
 
 def _terms_text(record: dict[str, Any]) -> str:
     levels = " ".join(f"{rate:.1f}" for rate in record["rate_per_level"])
-    distortion = f"distortion {record['distortion']:.1f}" if "distortion" in record else "energy only"
-    text = f"{record['images_per_s']:,.0f} images/s · {distortion} · rate {record['rate']:.1f} ({levels})"
+    distortion = f"distortion {record['distortion']:.1f}" if "distortion" in record else "prior only"
+    items = "images" if "distortion" in record else "latents"
+    text = f"{record['images_per_s']:,.0f} {items}/s · {distortion} · rate {record['rate']:.1f} ({levels})"
     if "energy_data" in record:
         text += f" · energy gap {record['energy_data'] - record['energy_prior']:+.2f}"
     return text
@@ -70,8 +71,23 @@ def _event_text(record: dict[str, Any]) -> str:
             return f"rolled back to step {record['step']:,}; the energy's learning rate is now {rate}"
         case "resumed":
             return f"resumed at step {record['step']:,}"
+        case "prior_phase":
+            return (
+                f"from step {record['step']:,} the prior learns alone, on the latents of all training images"
+            )
+        case "prior_fitted":
+            return f"fitted in {record['duration_s']:.0f} s{_mixture_text(record)}"
         case _:
             return str(record.get("reason", record))
+
+
+def _mixture_text(record: dict[str, Any]) -> str:
+    """The mixtures that were tried, with their held-out log-densities."""
+    tried = [
+        f"{c['n_components']} components {c['held_out_log_density']:.2f}"
+        for c in record.get("mixture_candidates", [])
+    ]
+    return f" (held-out log-density in nats: {', '.join(tried)})" if tried else ""
 
 
 def _minutes(seconds: float) -> str:

@@ -10,6 +10,8 @@ import torch
 
 from hebm.config import RunConfig
 from hebm.errors import ConfigError
+from hebm.evaluation.likelihood import evaluate_likelihood
+from hebm.evaluation.mcmc import evaluate_mcmc
 from hebm.evaluation.samples import evaluate_samples
 from hebm.files import write_atomically
 from hebm.models import JointModel
@@ -21,7 +23,12 @@ __all__ = ["SUITES", "evaluate", "suite_names"]
 
 Suite = Callable[..., dict[str, Any]]
 
-SUITES: dict[str, Suite] = {"samples": evaluate_samples}
+SUITES: dict[str, Suite] = {
+    "samples": evaluate_samples,
+    "likelihood": evaluate_likelihood,
+    "mcmc": evaluate_mcmc,
+}
+READ_CHECKPOINT = {"mcmc"}  # suites that look at more than the model, such as persistent chains
 
 
 def suite_names(names: list[str]) -> list[str]:
@@ -58,7 +65,8 @@ def evaluate(
     config, checkpoint = run.config(), run.checkpoint(step)
     model: JointModel = run.model(step=checkpoint_step(checkpoint)).to(device)
     started = time.perf_counter()
-    results = SUITES[name](model, config, seed=seed)
+    more = {"checkpoint": checkpoint} if name in READ_CHECKPOINT else {}
+    results = SUITES[name](model, config, seed=seed, **more)
     record = _header(name, config, checkpoint, seed, device, time.perf_counter() - started)
     path = run.evaluation / f"{name}.json"
     text = json.dumps({**record, "results": results}, indent=1, allow_nan=False) + "\n"

@@ -1,7 +1,7 @@
 """What happened during training, in sentences."""
 
 from hebm.report.history import History, Record, as_float
-from hebm.report.wording import number_text
+from hebm.report.wording import duration_text, number_text
 
 __all__ = ["event_sentences"]
 
@@ -26,6 +26,11 @@ def _sentence(event: Record) -> str:
         return f"Resumed at step {step}."
     if kind == "checkpoint_refused":
         return f"A damaged checkpoint was passed over: {reason}."
+    if kind == "prior_phase":
+        return f"From step {step} on the prior learned alone, on the latents of all training images."
+    if kind == "prior_fitted":
+        duration = duration_text(as_float(event.get("duration_s")))
+        return f"At step {step} the prior was fitted to the latents in {duration}."
     details = ", ".join(f"{key} {number_text(value)}" for key, value in event.items() if key != "event")
     return f"{kind}: {details}." if details else f"{kind}."
 

@@ -1,6 +1,7 @@
 """The strip of key facts below the title."""
 
 from hebm.report.history import as_float
+from hebm.report.prior_words import drawing_words, prior_words
 from hebm.report.run_files import Json, RunFiles, dig
 from hebm.report.wording import duration_text, number_text
 
@@ -13,8 +14,8 @@ def key_facts(run: RunFiles) -> list[tuple[str, str]]:
         "Data": _data(run.config),
         "Levels, top first": _levels(run),
         "Parameters": _parameters(run),
-        "Prior": _prior(run),
-        "Chains": _chains(run),
+        "Prior": prior_words(run),
+        "Chains": drawing_words(run),
         "Steps": _steps(run),
         "Training time": duration_text(run.history.duration_s) if run.history.duration_s else None,
         "Hardware": run.environment.get("hardware") or _from_results(run, "hardware"),
@@ -45,22 +46,6 @@ def _parameters(run: RunFiles) -> str | None:
     if isinstance(recorded, dict):
         return ", ".join(f"{part} {number_text(count)}" for part, count in recorded.items())
     return number_text(recorded) if recorded else None
-
-
-def _prior(run: RunFiles) -> str:
-    prior = run.config.get("prior")
-    if run.prior_kind == "gaussian" or not isinstance(prior, dict):
-        return "Gaussian, N(0, I)" if run.prior_kind == "gaussian" else run.prior_kind
-    scope = "one energy per level" if prior.get("coupling") == "per_level" else "one energy over all levels"
-    net = f", width {prior['width']}, depth {prior['depth']}" if {"width", "depth"} <= prior.keys() else ""
-    return (scope if run.prior_kind == "joint" else f"{run.prior_kind}: {scope}") + net
-
-
-def _chains(run: RunFiles) -> str | None:
-    n_steps, step_size = dig(run.config, "sampler", "n_steps"), dig(run.config, "sampler", "step_size")
-    if run.prior_kind == "gaussian" or n_steps is None:
-        return None
-    return f"{n_steps} Langevin steps, η\u00a0=\u00a0{number_text(step_size)}"
 
 
 def _steps(run: RunFiles) -> str | None:

@@ -14,11 +14,22 @@ MEASURES = {
         "Chains three times as long as in training. Larger than for the samples: "
         "short-run chains have not converged, and the number of steps belongs to the model.",
     ),
-    "n_steps": ("Chain steps", "Langevin steps from the base prior to a sample, as many as in training."),
-    "fd_base": ("{distance}, base prior", "The same generator fed with N(0, I)."),
+    "n_steps": ("Chain steps", "Steps of the chain from the base prior to a sample."),
+    "fd_base": (
+        "{distance}, base prior",
+        "The same generator fed with draws of the base, where chains start.",
+    ),
     "fd_reconstruction": (
         "{distance}, reconstructions",
-        "Held-out images through encoder and generator: the floor that a perfect prior would reach.",
+        "Held-out images through encoder and generator: the floor of every prior.",
+    ),
+    "fd_train_posterior": (
+        "{distance}, training images inferred",
+        "Decoded posterior draws of training images: what a prior that knew the training images' latents would reach.",
+    ),
+    "prior_gap_attainable": (
+        "Attainable prior gap",
+        "That distance over the reconstructions'. Above 1 where training and held-out images differ.",
     ),
     "fd_halves": (
         "{distance}, real halves",

@@ -9,10 +9,13 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from hebm.files import write_atomically
+from hebm.report.chain_plots import chain_distance_figure, chain_energy_figure
+from hebm.report.convergence import convergence_table, convergence_verdict
 from hebm.report.events import event_sentences
 from hebm.report.facts import key_facts
 from hebm.report.figure import to_svg
 from hebm.report.history import History
+from hebm.report.likelihood import likelihood_table
 from hebm.report.pictures import hierarchy_pictures, image_pair, prior_pictures, traversal_pictures
 from hebm.report.plots import chain_figure, energy_figure, loss_figure, rate_figure
 from hebm.report.run_files import RunFiles, dig, read_run
@@ -20,6 +23,8 @@ from hebm.report.tables import ResultTable, gap_sentence, generic_table, samples
 from hebm.report.wording import number_text
 
 __all__ = ["write_report"]
+
+TOLD_APART = {"samples", "mcmc"}  # suites with a section of their own
 
 
 @dataclass(frozen=True)
@@ -29,6 +34,16 @@ class Curve:
     svg: Markup
     title: str
     caption: str
+
+
+@dataclass(frozen=True)
+class Convergence:
+    """The section on convergence."""
+
+    is_warning: bool
+    sentence: str
+    curves: list[Curve]
+    table: ResultTable | None
 
 
 def write_report(run_dir: str | Path) -> Path:
@@ -69,6 +84,7 @@ def _render(run: RunFiles) -> str:
         curves=_curves(run.history),
         energy_only_from=_energy_only_from(run.history),
         chain=_chain(run),
+        convergence=_convergence(run),
         events=event_sentences(run.history),
     )
 
@@ -78,7 +94,12 @@ def _resource(name: str) -> str:
 
 
 def _other_tables(run: RunFiles) -> list[ResultTable]:
-    return [generic_table(run, suite) for suite in run.suites if suite != "samples"]
+    own = {"likelihood": likelihood_table}
+    return [
+        own[suite](run) if suite in own else generic_table(run, suite)
+        for suite in run.suites
+        if suite not in TOLD_APART
+    ]
 
 
 def _curves(history: History) -> list[Curve]:
@@ -115,6 +136,31 @@ def _chain(run: RunFiles) -> Curve | None:
         "Still falling at the end: more steps are needed. Below the band: the chains sit where no data are."
     )
     return _curve(chain_figure(chain), "chain", "From noise to samples", caption, alt)
+
+
+def _convergence(run: RunFiles) -> Convergence | None:
+    results = run.results("mcmc")
+    if not results:
+        return None
+    is_warning, sentence = convergence_verdict(results)
+    if not results.get("samplers"):
+        return Convergence(is_warning, sentence, [], None)
+    starts = "Solid: from base draws; dashed: from posterior samples; dotted: from persistent chains."
+    energy = _curve(
+        chain_energy_figure(results),
+        "convergence",
+        "Energy against length",
+        f"{starts} Converged chains are level, and meet wherever they started. The fall from noise is cut off.",
+        "Mean energy of chains of several samplers against their length, on a logarithmic axis.",
+    )
+    distance = _curve(
+        chain_distance_figure(results),
+        "convergence-fd",
+        "Samples against length",
+        f"{starts} Distances from equally many samples; those of other samplers at their ends only.",
+        "Fréchet distance of decoded positions against the length of the chain, on logarithmic axes.",
+    )
+    return Convergence(is_warning, sentence, [energy, distance], convergence_table(run))
 
 
 def _curve(figure: Figure, name: str, title: str, caption: str, alt: str) -> Curve:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from hebm.report.prior_words import base_words, drawing_words
 from hebm.report.run_files import RunFiles
 
 __all__ = ["Picture", "hierarchy_pictures", "image_pair", "prior_pictures", "traversal_pictures"]
@@ -47,10 +48,11 @@ def image_pair(run: RunFiles) -> list[Picture]:
 
 def prior_pictures(run: RunFiles) -> list[Picture]:
     """Samples of the model's prior, of the base prior with the same generator, and of the Gaussian twin."""
-    caption = "Latents from N(0, I). Look for shapes that are whole and for variety."
-    if run.prior_kind != "gaussian":
+    base = base_words(run)
+    caption = f"Latents from {base}. Look for shapes that are whole and for variety."
+    if run.has_energy:
         caption = (
-            "Latents from the energy-based prior by Langevin chains. "
+            f"Latents from the energy-based prior: {drawing_words(run) or 'chains'}. "
             "They should look more like the reconstructions than the base samples do, and be as varied."
         )
     pictures = [
@@ -59,9 +61,9 @@ def prior_pictures(run: RunFiles) -> list[Picture]:
             run,
             "base.png",
             "Same generator, base prior",
-            "Latents from N(0, I), where the chains start. What the samples do better, the energy did.",
+            f"Latents from {base}, where the chains start. What the samples do better, the energy did.",
         )
-        if run.prior_kind != "gaussian"
+        if run.has_energy
         else None,
     ]
     if run.twin is not None:

@@ -16,6 +16,9 @@ __all__ = ["Json", "RunFiles", "dig", "read_run"]
 Json = dict[str, Any]
 
 
+WITHOUT_ENERGY = ("gaussian", "full_gaussian", "mixture", "vamp", "flow", "top_down")
+
+
 @dataclass(frozen=True)
 class RunFiles:
     """What a run directory holds.
@@ -49,6 +52,11 @@ class RunFiles:
     def prior_kind(self) -> str:
         """``gaussian``, ``joint`` or what the configuration says."""
         return str(dig(self.config, "prior", "kind") or "unknown")
+
+    @property
+    def has_energy(self) -> bool:
+        """Whether the prior has an energy, and so chains."""
+        return self.prior_kind not in WITHOUT_ENERGY
 
     @property
     def levels(self) -> list[Json]:

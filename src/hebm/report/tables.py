@@ -9,7 +9,7 @@ from hebm.report.measures import measure_names
 from hebm.report.run_files import Json, RunFiles
 from hebm.report.wording import distance_name, duration_text, number_text
 
-__all__ = ["ResultTable", "Row", "gap_sentence", "generic_table", "samples_table"]
+__all__ = ["ResultTable", "Row", "gap_sentence", "generic_table", "origin_line", "samples_table"]
 
 LONGEST_LIST = 8
 OF_CHAINS = ("fd_longer_chain", "n_steps")
@@ -56,7 +56,7 @@ def samples_table(run: RunFiles) -> ResultTable:
         if results.get(key) is not None or twin.get(key) is not None
     ]
     rows += _generic_rows({k: v for k, v in results.items() if k not in {*names, *TOLD_ELSEWHERE}}, twin)
-    return ResultTable("samples", rows, bool(twin), _origin(run, "samples"), _mismatch(results, twin))
+    return ResultTable("samples", rows, bool(twin), origin_line(run, "samples"), _mismatch(results, twin))
 
 
 def generic_table(run: RunFiles, suite: str) -> ResultTable:
@@ -64,7 +64,7 @@ def generic_table(run: RunFiles, suite: str) -> ResultTable:
     twin = run.twin.results(suite) if run.twin is not None else {}
     rows = _generic_rows(run.results(suite), twin)
     remark = _mismatch(run.results(suite), twin)
-    return ResultTable(suite, rows, bool(twin), _origin(run, suite), remark)
+    return ResultTable(suite, rows, bool(twin), origin_line(run, suite), remark)
 
 
 def gap_sentence(run: RunFiles) -> str:
@@ -84,7 +84,7 @@ def gap_sentence(run: RunFiles) -> str:
 
 def _samples_results(run: RunFiles) -> Json:
     """Results of the samples suite; a Gaussian prior has no chains, whatever its file says of them."""
-    hidden = OF_CHAINS if run.prior_kind == "gaussian" else ()
+    hidden = OF_CHAINS if not run.has_energy else ()
     return {key: value for key, value in run.results("samples").items() if key not in hidden}
 
 
@@ -118,7 +118,8 @@ def _flattened(value: Any, name: str = "") -> list[tuple[str, str]]:
     return [(name, ", ".join(number_text(_number(item)) for item in value))]
 
 
-def _origin(run: RunFiles, suite: str) -> str:
+def origin_line(run: RunFiles, suite: str) -> str:
+    """Where a suite's numbers come from: checkpoint, seed, features, machine, duration."""
     content, results = run.suites.get(suite, {}), run.results(suite)
     parts = {
         "checkpoint of step": content.get("checkpoint_step"),
