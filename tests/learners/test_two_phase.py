@@ -96,8 +96,8 @@ def test_the_history_holds_the_mean_terms_at_every_look() -> None:
 
 
 def failing(call: int) -> dict[str, float]:
-    """The fifth step is lost."""
-    if call == 5:
+    """The sixth step is lost."""
+    if call == 6:
         raise NonFiniteError("lost")
     return calm(call)
 
@@ -112,46 +112,68 @@ def exploding(call: int) -> dict[str, float]:
 
 @pytest.mark.parametrize(
     ("script", "found_at", "reason"),
-    [(failing, 5, "lost"), (not_a_number, 6, "energy_data is not finite"), (exploding, 6, "gap is 329")],
+    [(failing, 6, "lost"), (not_a_number, 6, "energy_data is not finite"), (exploding, 6, "gap is 495")],
 )
 def test_a_step_that_diverges_is_rolled_back_and_the_rates_are_halved(
     script: Callable[[int], dict[str, float]], found_at: int, reason: str
 ) -> None:
-    """Looks are every 3 steps: parameters, momentum and the learner's own tensors are those of step 3 to the bit."""
+    """Looks at 2 and 4 were fine: parameters, momentum and the learner's own tensors are those of step 2 to the bit."""
     learner, twin = Scripted(script), Scripted(calm)
-    guard = TwoPhaseGuard(every=3, max_energy_gap=20)
+    guard = TwoPhaseGuard(every=2, max_energy_gap=20)
     history = fit_two_phase(
         learner, learner.prior, posterior(50), n_steps=9, guard=guard, generator=generator()
     )
     fit_two_phase(twin, twin.prior, posterior(50), n_steps=9, guard=guard, generator=generator())
-    assert len(history.rollbacks) == 1
-    assert (history.rollbacks[0]["step"], history.rollbacks[0]["back_to"]) == (found_at, 3)
+    assert [(r["step"], r["back_to"]) for r in history.rollbacks] == [(found_at, 2)]
     assert reason in history.rollbacks[0]["reason"]
-    assert learner.seen[found_at] == twin.seen[3]
-    assert learner.rates[found_at:] == [pytest.approx((0.5 * a, 0.5 * b)) for a, b in twin.rates[3:]]
-    assert learner.n_calls == found_at + 6
+    assert learner.seen[found_at] == twin.seen[2]
+    assert learner.rates[found_at:] == [pytest.approx((0.5 * a, 0.5 * b)) for a, b in twin.rates[2:]]
+    assert learner.n_calls == found_at + 7
     assert learner.n_taken == 9
     momentum = learner.optimizers["energy"].state_dict()["state"][0]["momentum_buffer"]
-    assert momentum.item() == pytest.approx(2 - 2 * 0.5**9)  # of nine steps, not of those that were taken back
-    assert [look["step"] for look in history.looks] == [3, 6, 9]
+    assert momentum.item() == pytest.approx(
+        2 - 2 * 0.5**9
+    )  # of nine steps, not of those that were taken back
+    assert [look["step"] for look in history.looks] == [2, 4, 6, 8, 9]
+    assert history.looks[1]["energy_prior"] == 7.5  # of calls 7 and 8: what was rolled back does not count
+
+
+def test_every_rollback_goes_further_back() -> None:
+    """To the look before the last good one, then to the one before that, each time at half the rate."""
+
+    def twice(call: int) -> dict[str, float]:
+        return {"energy_data": 0.0, "energy_prior": 50.0 if 6 < call <= 10 else 0.0}
+
+    learner = Scripted(twice)
+    guard = TwoPhaseGuard(every=2, max_energy_gap=10)
+    history = fit_two_phase(
+        learner, learner.prior, posterior(50), n_steps=8, guard=guard, generator=generator()
+    )
+    assert [(r["step"], r["back_to"]) for r in history.rollbacks] == [(8, 4), (6, 2)]
+    factors = [0.5 * (1 + math.cos(math.pi * t / 8)) for t in (4, 5, 2, 3)]
+    expected = [0.1 * h * f for h, f in zip((0.5, 0.5, 0.25, 0.25), factors, strict=True)]
+    assert [rates[1] for rates in learner.rates[8:12]] == pytest.approx(expected)
+    assert learner.n_taken == 8
 
 
 def test_learning_gives_up_after_the_last_try() -> None:
-    """Two rollbacks allowed: the third divergence is an error; each halved the rates; it ends at the last good state."""
+    """Two rollbacks allowed: the third divergence is an error; from the very start it goes back no further."""
 
     def always(call: int) -> dict[str, float]:
         return {"energy_data": 0.0, "energy_prior": 50.0 if call > 2 else 0.0}
 
     learner = Scripted(always)
     guard = TwoPhaseGuard(every=2, max_rollbacks=2, max_energy_gap=10)
-    with pytest.raises(DivergenceError, match=r"at step 4 \(the energy gap is -50 nats\) and 2 rollbacks"):
+    with pytest.raises(DivergenceError, match=r"at step 2 \(the energy gap is -50 nats\) and 2 rollbacks"):
         fit_two_phase(learner, learner.prior, posterior(50), n_steps=8, guard=guard, generator=generator())
     assert learner.n_calls == 8
-    factor = 0.5 * (1 + math.cos(math.pi * 2 / 8))
-    assert [learner.rates[i][1] for i in (2, 4, 6)] == pytest.approx([0.1 * factor * h for h in (1, 0.5, 0.25)])
+    assert [learner.rates[i][1] for i in (0, 4, 6)] == pytest.approx([0.1, 0.05, 0.025])
+    assert learner.seen[4] == learner.seen[6] == (0.0, 0)
 
 
-def test_a_gradient_that_is_not_finite_moves_nothing_and_is_rolled_back(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gradient_that_is_not_finite_moves_nothing_and_is_rolled_back(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """A true learner whose energy is lost once goes on from the look before and ends finite."""
     torch.manual_seed(0)
     prior = JointPrior(GaussianPrior((1, 1)), StagedEnergy([EnergyNetwork((1, 1), width=8)]))
@@ -166,10 +188,16 @@ def test_a_gradient_that_is_not_finite_moves_nothing_and_is_rolled_back(monkeypa
 
     monkeypatch.setattr(type(learner), "_noise", sometimes_lost)
     history = fit_two_phase(
-        learner, prior, posterior(), n_steps=20, batch_size=50, guard=TwoPhaseGuard(every=5), generator=generator()
+        learner,
+        prior,
+        posterior(),
+        n_steps=20,
+        batch_size=50,
+        guard=TwoPhaseGuard(every=3),
+        generator=generator(),
     )
-    assert [(r["step"], r["back_to"]) for r in history.rollbacks] == [(8, 5)]
-    assert all(torch.equal(calls[5][key], calls[8][key]) for key in calls[5])
+    assert [(r["step"], r["back_to"]) for r in history.rollbacks] == [(8, 3)]
+    assert all(torch.equal(calls[3][key], calls[8][key]) for key in calls[3])
     assert all(torch.isfinite(value).all() for value in prior.state_dict().values())
     assert learner.n_taken == 20
 
@@ -224,7 +252,9 @@ def test_latents_of_a_model_without_levels_and_without_scales_can_be_learned() -
     optimizer = torch.optim.Adam([p for p in prior.energy.parameters() if p.requires_grad], lr=1e-2)
     learner = NoiseContrastiveLearner(prior, optimizer, source, steps_per_stage=100)
     history = fit_two_phase(learner, prior, foreign, n_steps=100, batch_size=200, generator=source)
-    assert history.looks[-1]["loss_nce"] == pytest.approx(2 * math.log(2), abs=0.05)  # nothing is left to learn
+    assert history.looks[-1]["loss_nce"] == pytest.approx(
+        2 * math.log(2), abs=0.05
+    )  # nothing is left to learn
     assert prior.log_density((points[2500:],)).mean().item() == pytest.approx(fitted, abs=0.1)
 
 

@@ -70,7 +70,10 @@ def energy_state(w: released.Weights, level_dims: list[int], depth: int) -> rele
     """Ours reads the levels top first and is E = -f: columns in the other order, the last layer negated."""
     columns = torch.cat(list(reversed(torch.arange(sum(level_dims)).split(level_dims))))
     n = sum(level_dims)
-    state = {"centre": torch.zeros(n), "spread": torch.ones(n)}  # the released energy sees the latents as they are
+    state = {
+        "centre": torch.zeros(n),
+        "spread": torch.ones(n),
+    }  # the released energy sees the latents as they are
     for i, name in enumerate([*(f"energy.fc{i + 1}" for i in range(depth)), "energy.out"]):
         weight, bias, u, v = (w[f"{name}.{part}"] for part in ("weight_orig", "bias", "weight_u", "weight_v"))
         if i == 0:

@@ -42,9 +42,7 @@ def gradient(energy: Tensor) -> Tensor:
     q, p = Normal(Q_MEAN, Q_SCALE).log_prob(AXIS).exp(), Normal(P_MEAN, P_SCALE).log_prob(AXIS).exp()
     energy = energy.clone().requires_grad_()
     none = torch.zeros_like(energy)  # log 2 of the other term: no gradient
-    loss = (
-        q * noise_contrastive_loss(energy, none) + p * noise_contrastive_loss(none, energy)
-    ).sum()
+    loss = (q * noise_contrastive_loss(energy, none) + p * noise_contrastive_loss(none, energy)).sum()
     return torch.autograd.grad(loss, energy)[0]
 
 

@@ -67,7 +67,7 @@ def test_the_frozen_density_is_the_prior_and_its_gradient(base: str, seeded: See
 
 @invertible
 def test_the_whitened_density_is_a_change_of_variables(base: str, seeded: Seeded) -> None:
-    """log p(u) = log p(z) + log |det ∂z/∂u| at z = T(u), both up to the same log Z; its gradient is the chain rule's."""
+    """log p(u) = log p(z) + log |det ∂z/∂u| at z = T(u), both up to the same log Z."""
     prior, u = joint_prior(base), draws(5, seeded(1))
     chart = prior.density().whitened()
 

@@ -122,6 +122,16 @@ def test_the_noisiest_levels_chain_has_no_recovery_term(seeded: Seeded) -> None:
         torch.testing.assert_close(moved, noisier + eta * grad + math.sqrt(2 * eta) * noise)
 
 
+def test_the_chains_lead_from_the_noisiest_level_to_the_clean_one(seeded: Seeded) -> None:
+    """Level by level from one generator, each started where the noisier one ended."""
+    density, flat, generator = recovery_prior().density(), flat_draws(4, seeded(1)), seeded(2)
+    chains = RecoveryChains(n_steps=3)
+    end = chains(density, unflatten_latents(flat, DIMS), generator=seeded(2)).latents
+    for level in (2, 1, 0):
+        (flat,) = chains.level(density, level, flat, generator=generator).latents
+    assert torch.equal(flatten_latents(end), flat)
+
+
 def test_clamped_levels_move_on_the_clean_marginal(seeded: Seeded) -> None:
     """As Metropolis chains on log N(z; 0, I) - E_0(z); the held level is bit-equal."""
     density, z = recovery_prior().density(), unflatten_latents(flat_draws(4, seeded(1)), DIMS)

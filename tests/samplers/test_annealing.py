@@ -13,7 +13,12 @@ from hebm.latents import Latents, flatten_latents
 from hebm.samplers import HMC, MALA, ChainState, MoveInfo, evaluate_state
 from hebm.samplers.annealing import annealed_importance, importance_log_normalizer, reverse_annealing
 from hebm.samplers.annealing_path import AnnealingPath
-from hebm.samplers.annealing_schedule import AnnealingSchedule, adaptive_temperatures, resample_rows
+from hebm.samplers.annealing_schedule import (
+    AnnealingSchedule,
+    _resample_if_poor,
+    adaptive_temperatures,
+    resample_rows,
+)
 from hebm.samplers.log_normalizer import (
     LogNormalizer,
     bracket_conditional_log_normalizer,
@@ -166,12 +171,12 @@ def test_a_base_that_is_not_gaussian_has_its_own_normalizer(seeded: Seeded) -> N
 
     assert abs(quadrature(mixture)) < 1e-6
     result = bracket_log_normalizer(
-        mixture, target, sample, kernel=KERNEL, n_particles=4096, n_pilot=256, refine=2, generator=generator
+        mixture, target, sample, kernel=KERNEL, n_particles=2048, n_pilot=256, refine=1, generator=generator
     )
     expected = quadrature(target)
     assert abs(result.lower.item() - expected) < max(0.01, 5 * result.lower_se.item())
     assert abs(result.upper.item() - expected) < max(0.01, 5 * result.upper_se.item())
-    assert max(result.lower_se, result.upper_se) < 0.03
+    assert max(result.lower_se, result.upper_se) < 0.05
 
 
 def test_a_constant_in_the_energy_shifts_the_normalizer(seeded: Seeded) -> None:
@@ -357,6 +362,17 @@ def test_resampling_gives_every_particle_its_share(seeded: Seeded) -> None:
     assert (counts <= (40 * weights + 1e-9).ceil()).all()
     assert (counts.sum(1) == 40).all()
     assert (picks.diff() >= 0).all()
+
+
+def test_only_a_poor_group_is_resampled_and_its_weights_start_anew(seeded: Seeded) -> None:
+    """Of two groups, the one whose effective number is below half is resampled; the other keeps its rows."""
+    point = AnnealingPath(base, base).evaluate(normal(8, (1,), seeded(60)))
+    log_weights = torch.tensor([[0.0, 0.1, 0.0, 0.1], [0.0, 0.0, 50.0, 0.0]], dtype=torch.float64)
+    resampled, reset = _resample_if_poor(point, log_weights, seeded(61))
+    torch.testing.assert_close(reset, torch.stack([log_weights[0], torch.zeros_like(log_weights[0])]))
+    rows = torch.tensor([0, 1, 2, 3, 6, 6, 6, 6])
+    assert torch.equal(resampled.latents[0], point.latents[0][rows])
+    assert torch.equal(resampled.base.log_density, point.base.log_density[rows])
 
 
 # the path

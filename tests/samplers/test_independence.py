@@ -100,15 +100,15 @@ def test_no_steps_return_the_start(seeded: Seeded) -> None:
         assert end.log_density.shape == (0, 3)
 
 
-def test_the_trace_holds_the_log_density_before_each_step(seeded: Seeded) -> None:
+def test_the_trace_holds_minus_the_energy_before_each_step(seeded: Seeded) -> None:
     """Its first row is the start's, its last that of a run one step shorter."""
     prior = tilted_mixture()
-    density, initial = prior.density(), start(prior, 5, seeded(0))
+    density, initial = prior.density(), start(prior, 50, seeded(0))
     end = IndependenceChains(4)(density, initial, generator=seeded(1))
     shorter = IndependenceChains(3)(density, initial, generator=seeded(1)).latents
-    assert end.log_density.shape == (4, 5)
-    torch.testing.assert_close(end.log_density[0], density(initial))
-    torch.testing.assert_close(end.log_density[3], density(shorter))
+    assert end.log_density.shape == (4, 50)
+    torch.testing.assert_close(end.log_density[0], -prior.energy(initial))
+    torch.testing.assert_close(end.log_density[3], -prior.energy(shorter))
 
 
 @pytest.mark.parametrize("clamped", [[], [1]])
@@ -120,7 +120,9 @@ def test_chains_follow_their_generator(clamped: list[int], seeded: Seeded) -> No
 
     def run(source: torch.Generator | ShardedGenerator, rows: slice = slice(None)) -> Tensor:
         part = tuple(z[rows] for z in initial)
-        return flatten_latents(IndependenceChains(5)(density, part, clamped=clamped, generator=source).latents)
+        return flatten_latents(
+            IndependenceChains(5)(density, part, clamped=clamped, generator=source).latents
+        )
 
     whole = run(seeded(1))
     assert torch.equal(whole, run(seeded(1)))

@@ -72,7 +72,8 @@ def test_free_levels_follow_the_conditional_law(held: int, seeded: Seeded) -> No
 
 
 def test_the_step_size_is_tuned_on_the_way(seeded: Seeded) -> None:
-    """From far too large and far too small first steps the narrow target is still reached."""
+    """From far too large and far too small first steps the narrow target is reached, and the moves that are kept use
+    the tuned step: their acceptance is MALA's best in this plane, not 0 or 1."""
 
     def narrow(latents: Latents) -> Tensor:
         return -0.5 * (flatten_latents(latents) - 1).square().sum(1) / 0.05**2
@@ -83,6 +84,8 @@ def test_the_step_size_is_tuned_on_the_way(seeded: Seeded) -> None:
         flat = flatten_latents(end.latents)
         assert flat.mean().item() == pytest.approx(1, abs=0.01)
         assert flat.std().item() == pytest.approx(0.05, rel=0.1)
+        moves = (end.log_density[1:] != end.log_density[:-1]).double().mean().item()
+        assert moves == pytest.approx(0.574, abs=0.1)
 
 
 @pytest.mark.parametrize("n_steps", [1, 5])

@@ -23,13 +23,14 @@ MIXTURE = ("prior.base=mixture", "prior.n_components=[1, 3]")
 VARIANTS = {
     "nce mixture": ("prior.kind=nce", "prior.n_stages=2", *MIXTURE, *PHASES),
     "mixture": ("prior.kind=mixture", "prior.n_components=[1, 3]"),
+    "importance mixture": ("prior.kind=importance", *MIXTURE, *PHASES),
     "joint top_down": ("prior.kind=joint", "prior.base=top_down"),
     "joint mixture": ("prior.kind=joint", *MIXTURE, *PHASES),
     "persistent": ("prior.kind=persistent", "sampler.n_chains=50"),
     "flow": ("prior.kind=flow", "prior.flow_transforms=1", *PHASES),
     "recovery": ("prior.kind=recovery", "prior.noise_levels=[0.5, 0.9]", *PHASES),
 }
-TWO_PHASE = ("nce mixture", "mixture", "joint mixture", "flow", "recovery")
+TWO_PHASE = ("nce mixture", "importance mixture", "mixture", "joint mixture", "flow", "recovery")
 every_variant = pytest.mark.parametrize("variant", VARIANTS)
 
 
@@ -45,9 +46,10 @@ def whole(variant: str) -> Run:
 
 
 @cache
-def gaussian_twin() -> Run:
+def gaussian_twin(schedule: str) -> Run:
     """The same joint steps with the prior N(0, I)."""
-    return train(tiny_config(*LENGTHS, "prior.kind=gaussian"), Path(mkdtemp()) / "twin")
+    config = tiny_config(*LENGTHS, "prior.kind=gaussian", f"trainer.lr_schedule={schedule}")
+    return train(config, Path(mkdtemp()) / "twin")
 
 
 def weights(run: Run, step: int, part: str, which: str = "model") -> dict[str, Tensor]:
@@ -66,8 +68,9 @@ def events(run: Run) -> list[dict[str, Any]]:
 @pytest.mark.parametrize("variant", TWO_PHASE)
 def test_the_nets_of_a_two_phase_run_are_the_gaussian_twins(variant: str) -> None:
     """Before the last joint step bit by bit; after it they rest at its averages, whatever the prior does."""
-    run, twin = whole(variant), gaussian_twin()
-    last = 8 + config_of(variant).trainer.energy_only_steps
+    trainer = config_of(variant).trainer
+    run, twin = whole(variant), gaussian_twin(trainer.lr_schedule)
+    last = 8 + trainer.energy_only_steps
     for part in ("generator", "encoder"):
         assert same(weights(run, 4, part), weights(twin, 4, part))
         averages = weights(twin, 8, part, "ema")
@@ -84,7 +87,7 @@ def test_the_prior_of_a_joint_run_learns_from_the_first_step(variant: str) -> No
     run = whole(variant)
     for part in ("prior.energy", *(["prior.base"] if variant == "joint top_down" else [])):
         assert not same(weights(run, 0, part), weights(run, 4, part))
-    assert not same(weights(run, 8, "encoder"), weights(gaussian_twin(), 8, "encoder"))
+    assert not same(weights(run, 8, "encoder"), weights(gaussian_twin("constant"), 8, "encoder"))
     assert events(run) == []
 
 
@@ -129,8 +132,15 @@ def test_the_average_of_the_prior_starts_anew_with_its_phase() -> None:
 
 @pytest.mark.parametrize(
     ("variant", "step"),
-    [("nce mixture", 10), ("nce mixture", 14), ("joint mixture", 11), ("joint top_down", 5)]
-    + [("flow", 10), ("recovery", 10)],
+    [
+        ("nce mixture", 10),
+        ("nce mixture", 14),
+        ("joint mixture", 11),
+        ("importance mixture", 9),
+        ("joint top_down", 5),
+        ("flow", 10),
+        ("recovery", 10),
+    ],
 )
 def test_a_run_stopped_in_the_middle_ends_in_the_same_bits(
     variant: str, step: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -24,7 +24,9 @@ def trained(tmp_path: Path, name: str, config: str, *launcher: str) -> list[dict
 @pytest.mark.parametrize("kind", ["joint", "persistent", "nce"])
 def test_two_processes_on_half_the_batch_give_the_loss_curve_of_one(kind: str, tmp_path: Path) -> None:
     """gloo, torchrun: every logged term agrees within rounding, at every log step."""
-    config = tiny_config(f"prior.kind={kind}", "prior.training=joint", "sampler.n_chains=40", "trainer.max_steps=20")
+    config = tiny_config(
+        f"prior.kind={kind}", "prior.training=joint", "sampler.n_chains=40", "trainer.max_steps=20"
+    )
     (tmp_path / "config.yaml").write_text(config.to_yaml())
     path = str(tmp_path / "config.yaml")
     one = trained(tmp_path, "one", path)

@@ -75,9 +75,7 @@ def interrupt_during_step(step: int, patch: pytest.MonkeyPatch) -> None:
 @pytest.mark.slow
 def test_a_run_killed_at_random_moments_ends_in_the_same_bits(tmp_path: Path) -> None:
     """SIGKILL to a real process at five random moments, then --resume: equal nets, EMA, optimisers, streams."""
-    config = tiny_config(
-        "trainer.max_steps=400", "trainer.checkpoint_every_steps=7", "prior.kind=persistent"
-    )
+    config = tiny_config("trainer.max_steps=400", "trainer.checkpoint_every_steps=7", "prior.kind=persistent")
     train(config, tmp_path / "whole")
     (tmp_path / "config.yaml").write_text(config.to_yaml())
     command = [sys.executable, "-m", "hebm", "train", str(tmp_path / "config.yaml")]

@@ -129,4 +129,5 @@ class NoiseContrastiveLearner:
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Put them back."""
         self.n_taken = int(tensors["nce_steps"])
-        self.pool = tensors.get("nce_pool")
+        pool = tensors.get("nce_pool")
+        self.pool = None if pool is None else pool.to(next(self.prior.parameters()).device)

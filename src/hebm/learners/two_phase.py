@@ -15,6 +15,8 @@ from hebm.learners.posterior import PosteriorLatents
 
 __all__ = ["TwoPhaseGuard", "TwoPhaseHistory", "fit_two_phase"]
 
+N_KEPT = 5
+
 
 @dataclass(frozen=True)
 class TwoPhaseGuard:
@@ -22,7 +24,8 @@ class TwoPhaseGuard:
 
     Args:
         max_energy_gap: Largest |mean energy of data side - of the prior's samples| over a look, nats.
-        every: Steps between looks; a look that is fine becomes the state to go back to.
+        every: Steps between looks; a look that is fine becomes a state to go back to. A rollback goes to the one before
+            the last, and further each time: the last look before a divergence is often the beginning of it.
         max_rollbacks: How often to go back before giving up.
         lr_factor: The rates are multiplied by this each time.
     """
@@ -72,8 +75,8 @@ def fit_two_phase(
     """
     prepared = learner.prepare(posterior, generator=generator)
     base_rates = {name: _rate(optimizer) for name, optimizer in learner.optimizers.items()}
-    good, factor, step = _snapshot(learner, prior), 1.0, 0
-    good_step, sums, looks, rollbacks = 0, _Sums(), [], []
+    good, factor, step = [(0, _snapshot(learner, prior))], 1.0, 0
+    sums, looks, rollbacks = _Sums(), [], []
     while learner.optimizers and step < n_steps:
         for name, optimizer in learner.optimizers.items():
             rate = base_rates[name] * factor * 0.5 * (1 + math.cos(math.pi * step / n_steps))
@@ -86,18 +89,21 @@ def fit_two_phase(
             trouble = _trouble(means, guard)
             if trouble is None:
                 looks.append({"step": float(step), **means})
-                good, good_step = _snapshot(learner, prior), step
+                good = [*good[-N_KEPT:], (step, _snapshot(learner, prior))]
                 if watch is not None:
                     watch(step, means)
             sums = _Sums()
         if trouble is not None:
+            good = good[:-1] if len(good) > 1 else good
+            good_step, snapshot = good[-1]
             rollbacks.append({"step": step, "reason": trouble, "back_to": good_step})
             if len(rollbacks) > guard.max_rollbacks:
                 raise DivergenceError(
                     f"the prior diverged at step {step} ({trouble}) and {guard.max_rollbacks} rollbacks with a lower "
                     "rate did not help; lower the rate or the chains' step size, or run longer chains."
                 )
-            _restore(learner, prior, good)
+            _restore(learner, prior, snapshot)
+            looks = [look for look in looks if look["step"] <= good_step]
             factor, step, sums = factor * guard.lr_factor, good_step, _Sums()
     return TwoPhaseHistory(prepared, tuple(looks), tuple(rollbacks))
 

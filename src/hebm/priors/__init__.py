@@ -6,7 +6,6 @@ from hebm.priors.flow import FlowPrior
 from hebm.priors.full_gaussian import FullGaussianPrior
 from hebm.priors.gaussian import GaussianPrior
 from hebm.priors.joint import FrozenJointDensity, JointPrior
-from hebm.priors.maximum_likelihood import LikelihoodFit, fit_by_gradient
 from hebm.priors.mixture import MixtureCandidate, MixtureFit, MixturePrior, fit_mixture
 from hebm.priors.recovery import FrozenRecoveryDensity, RecoveryPrior
 from hebm.priors.top_down import TopDownPrior
@@ -23,7 +22,6 @@ __all__ = [
     "GaussianPrior",
     "JointPrior",
     "LatentDensity",
-    "LikelihoodFit",
     "MixtureCandidate",
     "MixtureFit",
     "MixturePrior",
@@ -32,6 +30,5 @@ __all__ = [
     "StagedEnergy",
     "TopDownPrior",
     "VampPrior",
-    "fit_by_gradient",
     "fit_mixture",
 ]

@@ -137,7 +137,9 @@ class StagedEnergy(nn.Module):
         super().__init__()
         self.level_dims = stages[0].level_dims
         self.stages = nn.ModuleList(stages)
-        self.constants = nn.ParameterList(nn.Parameter(torch.zeros(())) for _ in stages)  # Adam skips those at rest
+        self.constants = nn.ParameterList(
+            nn.Parameter(torch.zeros(())) for _ in stages
+        )  # Adam skips those at rest
         self.register_buffer("n_active", torch.tensor(0))
 
     def forward(self, latents: Latents) -> Tensor:
@@ -149,8 +151,8 @@ class StagedEnergy(nn.Module):
 
     def stage(self, index: int, latents: Latents) -> Tensor:
         """One stage's energy E_m(z) - c_m, [B] nats: minus the logit of its classifier."""
-        value: Tensor = self.stages[index](latents)
-        return value - self.constants[index]
+        energy: Tensor = self.stages[index](latents) - self.constants[index]
+        return energy
 
     def frozen(self, n_stages: int | None = None) -> FrozenEnergy:
         """The active stages (or the first `n_stages`) with frozen parameters."""

@@ -43,10 +43,6 @@ class TiltedDensity(Protocol):
         """E over the flat state."""
         ...
 
-    def base(self, latents: Latents) -> Tensor:
-        """log p₀(z), [B] nats."""
-        ...
-
 
 class _FlatEnergy(Protocol):
     def __call__(self, flat: Tensor) -> Tensor: ...
@@ -76,6 +72,8 @@ class IndependenceChains:
     ) -> ChainResult:
         """Run the chains; with clamped levels the target is p(free levels | clamped levels).
 
+        The trace is -E(z), the log-density over that of the base: the acceptance needs no more.
+
         Args:
             log_density: A base tilted by an energy.
             initial: Starting positions, top level first, best drawn from the base; clamped levels keep theirs.
@@ -92,7 +90,7 @@ class IndependenceChains:
         energy = log_density.energy(flatten_latents(latents))
         trace = []
         for _ in range(self.n_steps if n_steps is None else n_steps):
-            trace.append(log_density.base(latents) - energy)
+            trace.append(-energy)
             proposal = _propose(log_density.proposals, latents, free, generator)
             proposed = log_density.energy(flatten_latents(proposal))
             require_finite(proposed, proposal)

@@ -141,6 +141,7 @@ class _Session:
         self.n_steps = self.n_joint_steps + n_prior_steps
         self.has_prior_phase = n_prior_steps > 0 or (learner is not None and config.prior.is_two_phase)
         self.posterior: PosteriorLatents | None = None
+        self.fitting_s = 0.0  # spent on what is fitted at once, since the last log line
         self.order: tuple[int, torch.Tensor] | None = None
 
     def begin(self, *, resume: bool) -> None:
@@ -188,9 +189,9 @@ class _Session:
                     self.state.step % trainer.checkpoint_every_steps == 0 or self.state.step == self.n_steps
                 )
                 if trouble is None and log_now:
-                    seconds = time.perf_counter() - interval_start
+                    seconds = time.perf_counter() - interval_start - self.fitting_s
                     trouble = self._log(interval_steps * self._batch_size() / seconds)
-                    interval_start, interval_steps = time.perf_counter(), 0
+                    interval_start, interval_steps, self.fitting_s = time.perf_counter(), 0, 0.0
                 elif trouble is None and (save_now or stopping):
                     trouble = check_divergence(self._peek(), trainer.guard)
                 if trouble is not None:
@@ -228,6 +229,7 @@ class _Session:
         """Put the nets to their averages, where they stay, and fit of the prior what is fitted at once."""
         state = self.state
         assert state.learner is not None
+        started = time.perf_counter()
         state.ema.copy_to(state.model)
         self._say({"event": "prior_phase", "step": state.step})
         try:
@@ -235,8 +237,8 @@ class _Session:
         except NonFiniteError as error:
             return str(error)
         state.ema.copy_from(state.model)
-        if found:
-            self._say({"event": "prior_fitted", "step": state.step, **found})
+        self.fitting_s = time.perf_counter() - started
+        self._say({"event": "prior_fitted", "step": state.step, "duration_s": self.fitting_s, **found})
         return None
 
     def _still_posterior(self) -> PosteriorLatents:
