@@ -166,6 +166,10 @@ class PriorConfig(Config):
             raise ValueError(
                 "prior.kind=importance weighs draws of a learned base: set prior.base to mixture, vamp or top_down."
             )
+        if self.training == "joint" and self.n_stages > 1:
+            raise ValueError(
+                "the stages of nce need latents that no longer move: set prior.training=two_phase, or n_stages=1."
+            )
         if self.training == "joint" and (self.kind in ("full_gaussian", "vamp") or self.base == "vamp"):
             raise ValueError(
                 "a prior of kind or base full_gaussian or vamp is fitted to still latents: set "

@@ -14,7 +14,7 @@ from typer.testing import CliRunner, Result
 import hebm
 from hebm.cli import app
 from hebm.cli.app import COMMANDS, main
-from hebm.config import preset_names
+from hebm.config import load_config, preset_names
 from hebm.errors import ConfigError, HebmError
 
 
@@ -208,3 +208,16 @@ def test_images_made_do_not_depend_on_the_global_stream(run_dir: Path, tmp_path:
     call("sample", run_dir, "--n", "2", "--out", tmp_path / "b.npz")
     assert torch.equal(torch.random.get_rng_state(), before)
     assert np.array_equal(np.load(tmp_path / "a.npz")["images"], np.load(tmp_path / "b.npz")["images"])
+
+
+def test_evaluate_takes_evaluation_keys_for_this_time_only(run_dir: Path) -> None:
+    """--set changes what is measured and the result's configuration hash, not the run; other sections are not."""
+    before = (run_dir / "config.yaml").read_text()
+    result = call("evaluate", run_dir, "--suite", "samples", "--set", "evaluation.n_samples=40")
+    assert result.exit_code == 0, result.output
+    record = json.loads((run_dir / "evaluation" / "samples.json").read_text())
+    assert record["results"]["n_samples"] == 40
+    assert record["config_hash"] != load_config(run_dir / "config.yaml").hash()
+    assert (run_dir / "config.yaml").read_text() == before
+    with pytest.raises(ConfigError, match=r"only evaluation\.\* can be set"):
+        call("evaluate", run_dir, "--suite", "samples", "--set", "sampler.n_steps=3")

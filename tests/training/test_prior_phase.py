@@ -1,5 +1,6 @@
 """Runs of every kind of prior: what learns when, resuming inside the second phase, loading and sampling."""
 
+import math
 from functools import cache
 from pathlib import Path
 from tempfile import mkdtemp
@@ -16,6 +17,9 @@ from hebm.errors import ConfigError, RunDirectoryError
 from hebm.priors import JointPrior, MixturePrior, StagedEnergy
 from hebm.training import InterruptedTrainingError, Run, train
 from hebm.training.checkpoint import read_tensors
+from hebm.training.devices import make_fabric
+from hebm.training.state import TrainingState
+from hebm.training.step import TrainingStep
 
 LENGTHS = ("trainer.max_steps=8", "trainer.checkpoint_every_steps=4", "trainer.log_every_steps=3")
 PHASES = ("trainer.energy_only_steps=9", "trainer.energy_only_batch_size=30", "trainer.lr_schedule=cosine")
@@ -62,7 +66,9 @@ def same(a: dict[str, Tensor], b: dict[str, Tensor]) -> bool:
 
 
 def events(run: Run) -> list[dict[str, Any]]:
-    return [record for record in run.metrics() if "event" in record]
+    """Without what depends on the clock."""
+    timeless = ({k: v for k, v in record.items() if k != "duration_s"} for record in run.metrics())
+    return [record for record in timeless if "event" in record]
 
 
 @pytest.mark.parametrize("variant", TWO_PHASE)
@@ -91,17 +97,38 @@ def test_the_prior_of_a_joint_run_learns_from_the_first_step(variant: str) -> No
     assert events(run) == []
 
 
+@pytest.mark.parametrize("variant", ["joint top_down", "persistent"])
+def test_what_the_nets_pay_besides_the_rate_is_the_priors_tilt(variant: str) -> None:
+    """Up to log Z: log N(z; 0, I) - log p(z) = log N(z; 0, I) - log p₀(z) + E(z), with gradients in z alone."""
+    config = config_of(variant)
+    state = TrainingState(config, hebm.load(whole(variant).directory).requires_grad_(True))
+    step = TrainingStep(config, state, make_fabric(config, device="cpu"))
+    prior = state.model.prior
+    assert isinstance(prior, JointPrior)
+    flat = torch.randn(6, 5, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    z = torch.split(flat, [3, 2], 1)
+    white = -0.5 * flat.square().sum(1) - 2.5 * math.log(2 * math.pi)
+    expected = white - prior.base.log_prob(z) + prior.energy(z)
+    tilt = step._tilt(flat)
+    torch.testing.assert_close(tilt, expected, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(
+        *(torch.autograd.grad(value.sum(), flat, retain_graph=True)[0] for value in (tilt, expected)),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+    tilt.sum().backward()
+    assert all(p.grad is None for p in prior.parameters())
+
+
 @pytest.mark.parametrize("variant", TWO_PHASE)
 def test_the_metrics_say_where_the_prior_phase_begins_and_what_was_fitted(variant: str) -> None:
     """One event at the last joint step; the candidates of a mixture with it; the steps after it are the prior's."""
     run = whole(variant)
     first, *rest = events(run)
     assert (first["event"], first["step"]) == ("prior_phase", 8)
-    if "mixture" in variant:
-        assert [(e["event"], e["step"]) for e in rest] == [("prior_fitted", 8)]
-        assert [c["n_components"] for c in rest[0]["mixture_candidates"]] == [1, 3]
-    else:
-        assert rest == []
+    assert [(e["event"], e["step"]) for e in rest] == [("prior_fitted", 8)]
+    candidates = rest[0].get("mixture_candidates", [])
+    assert [c["n_components"] for c in candidates] == ([1, 3] if "mixture" in variant else [])
     lines = [record for record in run.metrics() if "event" not in record]
     assert [(r["step"], r["phase"]) for r in lines[:2]] == [(3, "joint"), (6, "joint")]
     assert "energy_data" not in lines[0]

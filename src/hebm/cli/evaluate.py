@@ -22,6 +22,9 @@ def evaluate_run(
     suite: Annotated[list[str], typer.Option(help="Suite, or all; may be repeated.")],
     seed: SeedOption = 0,
     device: DeviceOption = "auto",
+    settings: Annotated[
+        list[str] | None, typer.Option("--set", help="evaluation.key=value, for this time only; repeatable.")
+    ] = None,
 ) -> None:
     """Evaluate a run, and its Gaussian twin where RUN/twin is there; writes RUN/evaluation/SUITE.json."""
     names = suite_names(suite)
@@ -30,7 +33,10 @@ def evaluate_run(
     for each in runs:
         each.checkpoint()
     for name in names:
-        files = [evaluate(each, name, seed=seed, device=device_named(device)) for each in runs]
+        files = [
+            evaluate(each, name, seed=seed, device=device_named(device), overrides=settings or ())
+            for each in runs
+        ]
         _print_results(name, [each.config().prior.kind for each in runs], files)
         for file in files:
             say(str(file))

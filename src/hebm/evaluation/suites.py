@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +43,13 @@ def suite_names(names: list[str]) -> list[str]:
 
 
 def evaluate(
-    run: Run, suite: str, *, seed: int = 0, device: torch.device | str = "cpu", step: int | None = None
+    run: Run,
+    suite: str,
+    *,
+    seed: int = 0,
+    device: torch.device | str = "cpu",
+    step: int | None = None,
+    overrides: Sequence[str] = (),
 ) -> Path:
     """Run one suite on a run's averaged weights and write ``evaluation/SUITE.json``.
 
@@ -53,16 +59,20 @@ def evaluate(
         seed: Of everything that is drawn.
         device: Where to compute.
         step: Step of the checkpoint; the newest if None.
+        overrides: ``evaluation.key=value`` texts that change how this run is evaluated, for this time only; the
+            result file's configuration hash is that with the changes.
 
     Returns:
         The result file.
 
     Raises:
-        ConfigError: If the suite is unknown.
+        ConfigError: If the suite is unknown, or an override is of another section.
         RunDirectoryError: If there is no checkpoint.
     """
     (name,) = suite_names([suite])
-    config, checkpoint = run.config(), run.checkpoint(step)
+    if other := [text for text in overrides if not text.startswith("evaluation.")]:
+        raise ConfigError(f"{other[0]!r} would make it another run; only evaluation.* can be set here.")
+    config, checkpoint = run.config().with_overrides(overrides), run.checkpoint(step)
     model: JointModel = run.model(step=checkpoint_step(checkpoint)).to(device)
     started = time.perf_counter()
     more = {"checkpoint": checkpoint} if name in READ_CHECKPOINT else {}

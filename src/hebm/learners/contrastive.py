@@ -13,7 +13,7 @@ from hebm.latents import Latents
 from hebm.learners.posterior import PosteriorLatents
 from hebm.learners.updates import descend
 from hebm.objectives import contrastive_loss
-from hebm.priors import JointPrior
+from hebm.priors import GaussianPrior, JointPrior
 from hebm.randomness import NoiseSource
 from hebm.samplers import PersistentPool
 
@@ -68,7 +68,13 @@ class ContrastiveLearner:
         self.pool, self.restart_probability = pool, restart_probability
 
     def prepare(self, posterior: PosteriorLatents, *, generator: torch.Generator) -> dict[str, Any]:
-        """Nothing to fit at once."""
+        """Start persistent chains anew on a base that has just been fitted."""
+        if self.pool is not None and not isinstance(self.prior.base, GaussianPrior):
+            stream = self.streams["pool"]
+            self.pool.write(
+                torch.arange(len(self.pool.state), device=self.pool.state.device),
+                self.prior.sample_base(len(self.pool.state), like=self.pool.state, generator=stream),
+            )
         return {}
 
     def step(self, latents: Latents) -> dict[str, Tensor]:

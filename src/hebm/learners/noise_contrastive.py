@@ -17,12 +17,13 @@ from hebm.learners.posterior import PosteriorLatents
 from hebm.learners.updates import descend
 from hebm.objectives import noise_contrastive_loss
 from hebm.priors import FrozenJointDensity, JointPrior, StagedEnergy
-from hebm.samplers import MetropolisChains, PersistentPool
+from hebm.samplers import MALA, MALA_ACCEPTANCE, PersistentPool, adapt_step_size, evaluate_state
 
 __all__ = ["NoiseContrastiveLearner"]
 
 EQUILIBRATION_STEPS = 30
 REFRESH_STEPS = 2
+FIRST_STEP_SIZE = 0.02  # squared latent units; tuned while a pool equilibrates
 
 
 class NoiseContrastiveLearner:
@@ -58,6 +59,7 @@ class NoiseContrastiveLearner:
         self.steps_per_stage, self.max_norm, self.n_pool = steps_per_stage, max_norm, n_pool
         self.n_taken = 0
         self.pool: Tensor | None = None
+        self.step_size = FIRST_STEP_SIZE
 
     def prepare(self, posterior: PosteriorLatents, *, generator: torch.Generator) -> dict[str, Any]:
         """Give every stage that has not learned yet the units of the latents."""
@@ -100,14 +102,23 @@ class NoiseContrastiveLearner:
             flat = self.pool
         last = self.staged.frozen(stage)(flat) - self.staged.frozen(stage - 1)(flat)
         rows = torch.multinomial((-last).softmax(0), len(flat), replacement=True, generator=self.stream)
-        return self._moved(stage, flat[rows], EQUILIBRATION_STEPS)
-
-    def _moved(self, stage: int, flat: Tensor, n_steps: int) -> Tensor:
-        density = FrozenJointDensity(
-            self.prior.density().base, self.staged.frozen(stage), self.prior.density().proposals
+        density = self._stage_density(stage)
+        adapted = adapt_step_size(
+            MALA(FIRST_STEP_SIZE),
+            density,
+            evaluate_state(density, (flat[rows],)),
+            n_steps=EQUILIBRATION_STEPS,
+            initial_step_size=FIRST_STEP_SIZE,
+            target_acceptance=MALA_ACCEPTANCE,
+            generator=self.stream,
         )
-        chains = MetropolisChains(n_steps=n_steps)
-        return flatten_latents(chains(density, (flat,), generator=self.stream).latents)
+        self.step_size = adapted.step_size
+        return flatten_latents(adapted.state.latents)
+
+    def _stage_density(self, stage: int) -> FrozenJointDensity:
+        """The density after the first `stage` stages."""
+        density = self.prior.density()
+        return FrozenJointDensity(density.base, self.staged.frozen(stage), density.proposals)
 
     @torch.no_grad()
     def _noise(self, stage: int, latents: Latents) -> Latents:
@@ -117,17 +128,26 @@ class NoiseContrastiveLearner:
         assert self.pool is not None
         pool = PersistentPool(torch.split(self.pool, list(self.prior.level_dims), 1))
         chosen = pool.choose(n, self.stream)
-        moved = self._moved(stage, flatten_latents(pool.read(chosen)), REFRESH_STEPS)
-        self.pool[chosen] = moved
-        return torch.split(moved, list(self.prior.level_dims), 1)
+        density, kernel = self._stage_density(stage), MALA(self.step_size)
+        state = evaluate_state(density, (flatten_latents(pool.read(chosen)),))
+        for _ in range(REFRESH_STEPS):
+            state, _ = kernel.step(density, state, generator=self.stream)
+        self.pool[chosen] = state.latents[0]
+        return torch.split(state.latents[0], list(self.prior.level_dims), 1)
 
     def tensors(self) -> dict[str, Tensor]:
         """The pool, and how many steps were taken."""
         taken = {"nce_steps": torch.tensor(self.n_taken)}
-        return taken if self.pool is None else taken | {"nce_pool": self.pool}
+        if self.pool is None:
+            return taken
+        return taken | {
+            "nce_pool": self.pool,
+            "nce_step_size": torch.tensor(self.step_size, dtype=torch.float64),
+        }
 
     def load(self, tensors: dict[str, Tensor]) -> None:
         """Put them back."""
         self.n_taken = int(tensors["nce_steps"])
         pool = tensors.get("nce_pool")
+        self.step_size = float(tensors.get("nce_step_size", FIRST_STEP_SIZE))
         self.pool = None if pool is None else pool.to(next(self.prior.parameters()).device)

@@ -79,9 +79,7 @@ def fit_two_phase(
     sums, looks, rollbacks = _Sums(), [], []
     while learner.optimizers and step < n_steps:
         for name, optimizer in learner.optimizers.items():
-            rate = base_rates[name] * factor * 0.5 * (1 + math.cos(math.pi * step / n_steps))
-            for group in optimizer.param_groups:
-                group["lr"] = rate
+            _set_rate(optimizer, base_rates[name] * factor * 0.5 * (1 + math.cos(math.pi * step / n_steps)))
         trouble = _step(learner, posterior, batch_size, generator, sums)
         step += 1
         if trouble is None and (step % guard.every == 0 or step == n_steps):
@@ -105,6 +103,8 @@ def fit_two_phase(
             _restore(learner, prior, snapshot)
             looks = [look for look in looks if look["step"] <= good_step]
             factor, step, sums = factor * guard.lr_factor, good_step, _Sums()
+    for name, optimizer in learner.optimizers.items():
+        _set_rate(optimizer, base_rates[name])
     return TwoPhaseHistory(prepared, tuple(looks), tuple(rollbacks))
 
 
@@ -147,6 +147,11 @@ def _trouble(means: dict[str, float], guard: TwoPhaseGuard) -> str | None:
 
 def _rate(optimizer: torch.optim.Optimizer) -> float:
     return float(optimizer.param_groups[0]["lr"])
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate
 
 
 def _snapshot(learner: PriorLearner, prior: nn.Module) -> tuple[Any, Any, Any]:
