@@ -39,6 +39,10 @@ TWO_PHASE = "prior.training=two_phase"
 MIXTURE = "prior.n_components=[60]"
 STEPS = "trainer.energy_only_steps="
 # Steps are what a few minutes on one core allow.
+PLAIN = [
+    "prior.kind=gaussian", "prior.base=standard", "prior.width=128", "prior.depth=2", "sampler.n_steps=60",
+    "sampler.step_size=0.08",
+]  # fmt: skip
 CHAINS = [STEPS + "1200", "trainer.energy_only_batch_size=250", "trainer.energy.lr=3e-4", TWO_PHASE]
 ON_MIXTURE = ["prior.base=mixture", MIXTURE, "trainer.energy_only_batch_size=1000", "prior.width=256"]
 LEARNERS: dict[str, list[str]] = {
@@ -143,6 +147,11 @@ def log_z_interval(
     return *interval, {"log_z_method": "annealed", "log_z_bracket": [lower, upper]}
 
 
+def learner_config(config: RunConfig, name: str, overrides: list[str]) -> RunConfig:
+    """A run's configuration with a learner's prior in place of its own, whatever that was."""
+    return config.with_overrides([*PLAIN, *LEARNERS[name], *overrides])
+
+
 class RememberedFits:
     """fit_mixture, fitted once per seed for all learners that share the mixture; its time counts for each of them."""
 
@@ -180,7 +189,9 @@ class Bench:
                 self.model.decode(unflatten_latents(m, self.model.level_dims))
                 for m in torch.split(self.test.mean, 500)
             ]
-            drawn = torch.split(self.train.sample(generator=named_generator(0, "train"))[:10_000], 500)
+            stream = named_generator(0, "train")
+            rows = torch.randperm(len(self.train), generator=stream)[:10_000]  # a set may be sorted by writer
+            drawn = torch.split(self.train.sample(rows, generator=stream), 500)
             posterior = [self.model.decode(unflatten_latents(z, self.model.level_dims)) for z in drawn]
         self.fd_reconstruction = self.distance(rebuilt)
         self.fd_train_posterior = self.distance(posterior)
@@ -192,9 +203,7 @@ class Bench:
 
     def cell(self, name: str, seed: int) -> dict[str, Any]:
         """Fit one learner with one seed, and judge it."""
-        config = self.config.with_overrides(
-            ["prior.kind=gaussian", "sampler.n_steps=60", *LEARNERS[name], f"seed={seed}"]
-        )
+        config = learner_config(self.config, name, [f"seed={seed}"])
         with torch.random.fork_rng(devices=[]):
             torch.default_generator.manual_seed(derive_seed(seed, "init"))
             prior = build_prior(config.prior, self.model.level_dims)

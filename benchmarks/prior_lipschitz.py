@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.prior_learners import LEARNERS, Bench, log_z_interval
+from benchmarks.prior_learners import Bench, learner_config, log_z_interval
 from hebm.build_prior import build_learner, build_prior, build_sampler
 from hebm.evaluation import images_from_prior
 from hebm.features import extract_features
@@ -43,8 +43,8 @@ N_CHAINS = 500
 def study(bench: Bench, lipschitz: float | None, lr: float, seed: int) -> dict[str, Any]:
     """Fit, then measure the divergence from the base with converged chains, and the distance with short ones."""
     bound = "null" if lipschitz is None else str(lipschitz)
-    config = bench.config.with_overrides(
-        [*LEARNERS["short_run"], f"prior.lipschitz={bound}", f"trainer.energy.lr={lr}", f"seed={seed}"]
+    config = learner_config(
+        bench.config, "short_run", [f"prior.lipschitz={bound}", f"trainer.energy.lr={lr}", f"seed={seed}"]
     )
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive_seed(seed, "init"))

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.prior_learners import LEARNERS
+from benchmarks.prior_learners import LEARNERS, learner_config
 from hebm.build import build_images
 from hebm.build_prior import build_learner, build_prior
 from hebm.data import ResidentImages
@@ -33,14 +33,8 @@ N_STEPS = 2000
 def one_run(run: Run, latents: PosteriorLatents, name: str, seed: int) -> dict[str, Any]:
     """Train one learner; whether it was rolled back, and whether it gave up."""
     base = [] if "mixture" not in name else ["prior.n_components=[20]"]
-    config = run.config().with_overrides(
-        [
-            "prior.kind=gaussian",
-            *LEARNERS[name],
-            *base,
-            f"trainer.energy_only_steps={N_STEPS}",
-            f"seed={seed}",
-        ]
+    config = learner_config(
+        run.config(), name, [*base, f"trainer.energy_only_steps={N_STEPS}", f"seed={seed}"]
     )
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(derive_seed(seed, "init"))

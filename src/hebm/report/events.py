@@ -1,5 +1,7 @@
 """What happened during training, in sentences."""
 
+import math
+
 from hebm.report.history import History, Record, as_float
 from hebm.report.wording import duration_text, number_text
 
@@ -29,8 +31,9 @@ def _sentence(event: Record) -> str:
     if kind == "prior_phase":
         return f"From step {step} on the prior learned alone, on the latents of all training images."
     if kind == "prior_fitted":
-        duration = duration_text(as_float(event.get("duration_s")))
-        return f"At step {step} the prior was fitted to the latents in {duration}."
+        seconds = as_float(event.get("duration_s"))
+        duration = f" in {duration_text(seconds)}" if math.isfinite(seconds) else ""
+        return f"At step {step} the prior was fitted to the latents{duration}."
     details = ", ".join(f"{key} {number_text(value)}" for key, value in event.items() if key != "event")
     return f"{kind}: {details}." if details else f"{kind}."
 
