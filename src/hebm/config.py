@@ -266,6 +266,10 @@ class TrainerConfig(Config):
     """The energy's learning rate in those steps; `energy.lr` if null."""
     energy_only_batch_size: PositiveInt | None = None
     """Latents per such step; `batch_size` if null."""
+    finetune_steps: NonNegativeInt = 0
+    """Steps after those in which generator, encoder and energy learn together; a fitted base stays as it is."""
+    finetune_lr: PositiveFloat = 1e-4
+    """Learning rate of generator and encoder in them; the energy's is `energy.lr`."""
     batch_size: PositiveInt = 100
     """Images per step over all processes together."""
     precision: Annotated[Literal["32", "bf16"], BeforeValidator(_precision)] = "32"
@@ -379,6 +383,17 @@ class RunConfig(Config):
             raise ValueError(
                 f"objective.free_bits has {len(bits)} values for {len(self.model.levels)} levels; "
                 "give one number, or one per level, top first."
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _finetuning_follows_a_prior(self) -> Self:
+        prior = self.prior
+        goes_on = prior.kind == "gaussian" or (prior.is_two_phase and prior.n_stages == 1)
+        if self.trainer.finetune_steps > 0 and not goes_on:
+            raise ValueError(
+                "trainer.finetune_steps go on from a prior that was learned in a second phase, in one stage: set "
+                "prior.training=two_phase and prior.n_stages=1, or trainer.finetune_steps=0."
             )
         return self
 

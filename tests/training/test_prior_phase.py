@@ -18,6 +18,7 @@ from hebm.priors import JointPrior, MixturePrior, StagedEnergy
 from hebm.training import InterruptedTrainingError, Run, train
 from hebm.training.checkpoint import read_tensors
 from hebm.training.devices import make_fabric
+from hebm.training.loop import _Session
 from hebm.training.state import TrainingState
 from hebm.training.step import TrainingStep
 
@@ -27,6 +28,7 @@ MIXTURE = ("prior.base=mixture", "prior.n_components=[1, 3]")
 VARIANTS = {
     "nce mixture": ("prior.kind=nce", "prior.n_stages=2", *MIXTURE, *PHASES),
     "mixture": ("prior.kind=mixture", "prior.n_components=[1, 3]"),
+    "finetuned": ("prior.kind=importance", *MIXTURE, *PHASES, "trainer.finetune_steps=7"),
     "importance mixture": ("prior.kind=importance", *MIXTURE, *PHASES),
     "joint top_down": ("prior.kind=joint", "prior.base=top_down"),
     "joint mixture": ("prior.kind=joint", *MIXTURE, *PHASES),
@@ -164,6 +166,7 @@ def test_the_average_of_the_prior_starts_anew_with_its_phase() -> None:
         ("nce mixture", 14),
         ("joint mixture", 11),
         ("importance mixture", 9),
+        ("finetuned", 19),
         ("joint top_down", 5),
         ("flow", 10),
         ("recovery", 10),
@@ -213,6 +216,65 @@ def test_a_trained_prior_is_loaded_sampled_and_resampled(variant: str) -> None:
         assert torch.isfinite(redrawn[level]).all()
     model.prior.load_state_dict(untrained.state_dict())
     assert not torch.equal(model.sample(4, generator=torch.Generator().manual_seed(0)), images)
+
+
+def test_finetuning_moves_nets_and_energy_together_and_keeps_the_fitted_base() -> None:
+    """From the end of the prior's phase on, which is that of the same run without it, bit by bit."""
+    run, alone = whole("finetuned"), whole("importance mixture")
+    assert same(weights(run, 16, "encoder"), weights(alone, 16, "encoder"))
+    assert same(weights(run, 16, "prior"), weights(alone, 16, "prior"))
+    for part in ("generator", "encoder", "prior.energy"):
+        assert not same(weights(run, 16, part), weights(run, 24, part))
+    assert same(weights(run, 16, "prior.base"), weights(run, 24, "prior.base"))
+
+
+def test_finetuning_steps_are_logged_with_all_terms_at_their_own_rate() -> None:
+    """Each phase has its name and runs through the schedule once."""
+    lines = [record for record in whole("finetuned").metrics() if "event" not in record]
+    assert [r["phase"] for r in lines] == [*["joint"] * 2, *["energy"] * 3, *["finetune"] * 3]
+    trainer, last = config_of("finetuned").trainer, lines[-1]
+    assert lines[-2]["step"] == 21
+    factor = trainer.lr_decay + (1 - trainer.lr_decay) * 0.5 * (1 + math.cos(math.pi * 3 / 7))
+    assert lines[-2]["lr"] == pytest.approx(trainer.finetune_lr * factor)
+    assert lines[-2]["energy_lr"] == pytest.approx(trainer.energy.lr * factor)
+    assert {"distortion", "energy_data", "rate"} <= last.keys()
+
+
+def test_finetuning_visits_the_images_after_those_of_the_joint_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Steps of the prior alone use no images, so they leave no gap in the order."""
+    seen: list[int] = []
+    original = _Session._batch
+
+    def watched(session: _Session, step: int) -> Tensor:
+        seen.append(step)
+        return original(session, step)
+
+    monkeypatch.setattr(_Session, "_batch", watched)
+    train(config_of("finetuned"), Path(mkdtemp()) / "run")
+    assert seen == list(range(8 + 7))
+
+
+def test_finetuning_has_the_whole_bound_from_its_first_step(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The warm-up of the rate belongs to the joint steps."""
+    weights_seen: list[float] = []
+    original = TrainingStep.__call__
+
+    def watched(step: TrainingStep, x: Tensor, *, kl_weight: float, learns_prior: bool) -> dict[str, Tensor]:
+        weights_seen.append(kl_weight)
+        return original(step, x, kl_weight=kl_weight, learns_prior=learns_prior)
+
+    monkeypatch.setattr(TrainingStep, "__call__", watched)
+    train(config_of("finetuned", "objective.kl_warmup_steps=100"), Path(mkdtemp()) / "run")
+    assert weights_seen == [pytest.approx((i + 1) / 100) for i in range(8)] + [1.0] * 7
+
+
+def test_finetuning_needs_a_prior_of_one_stage_that_was_learned_alone() -> None:
+    """The keys are named; a Gaussian twin of a finetuned run is not refused."""
+    for overrides in (("prior.kind=joint",), ("prior.kind=nce", "prior.n_stages=2", *PHASES)):
+        with pytest.raises(ConfigError, match=r"trainer\.finetune_steps .* prior\.training=two_phase"):
+            tiny_config(*overrides, "trainer.finetune_steps=3")
+    twin = tiny_config(*LENGTHS, "prior.kind=gaussian", "trainer.finetune_steps=3")
+    assert train(twin, Path(mkdtemp()) / "twin").metrics()[-1]["step"] == 8
 
 
 def test_a_run_that_fitted_its_prior_cannot_be_made_longer(tmp_path: Path) -> None:

@@ -32,7 +32,7 @@ from hebm.training.guard import check_divergence, require_another_try
 from hebm.training.inference import infer_posteriors
 from hebm.training.metrics_file import MetricsFile
 from hebm.training.run import Run, changed_keys
-from hebm.training.schedules import ema_decay_at, kl_weight_at, learning_rates
+from hebm.training.schedules import Phases, ema_decay_at, kl_weight_at, learning_rates
 from hebm.training.signals import watched_signals
 from hebm.training.state import TrainingState
 from hebm.training.step import TrainingStep
@@ -135,11 +135,16 @@ class _Session:
         self.metrics = MetricsFile(run.metrics_file if fabric.is_global_zero else None)
         self.steps_per_epoch = len(images) // config.trainer.batch_size
         n_steps = config.trainer.max_epochs * self.steps_per_epoch
-        self.n_joint_steps = min(n_steps, config.trainer.max_steps or n_steps)
-        learner = self.state.learner
-        n_prior_steps = config.trainer.energy_only_steps if learner is not None and learner.optimizers else 0
-        self.n_steps = self.n_joint_steps + n_prior_steps
-        self.has_prior_phase = n_prior_steps > 0 or (learner is not None and config.prior.is_two_phase)
+        learner, trainer = self.state.learner, config.trainer
+        learns_by_steps = learner is not None and bool(learner.optimizers)
+        self.phases = Phases(
+            min(n_steps, trainer.max_steps or n_steps),
+            trainer.energy_only_steps if learns_by_steps else 0,
+            trainer.finetune_steps if learner is not None else 0,
+        )
+        two_phase = learner is not None and config.prior.is_two_phase
+        self.has_prior_phase = self.phases.energy > 0 or two_phase
+        self.learns_prior_jointly = learner is not None and not two_phase
         self.posterior: PosteriorLatents | None = None
         self.fitting_s = 0.0  # spent on what is fitted at once, since the last log line
         self.order: tuple[int, torch.Tensor] | None = None
@@ -180,14 +185,13 @@ class _Session:
         trainer = self.config.trainer
         interval_start, interval_steps = time.perf_counter(), 0
         with watched_signals() as received:
-            while self.state.step < self.n_steps:
+            while self.state.step < self.phases.n_steps:
                 trouble = self._take_step()
                 stopping = any_process(self.fabric, bool(received))
                 interval_steps += 1
-                log_now = self.state.step % trainer.log_every_steps == 0 or self.state.step == self.n_steps
-                save_now = (
-                    self.state.step % trainer.checkpoint_every_steps == 0 or self.state.step == self.n_steps
-                )
+                last = self.state.step == self.phases.n_steps
+                log_now = self.state.step % trainer.log_every_steps == 0 or last
+                save_now = self.state.step % trainer.checkpoint_every_steps == 0 or last
                 if trouble is None and log_now:
                     seconds = time.perf_counter() - interval_start - self.fitting_s
                     trouble = self._log(interval_steps * self._batch_size() / seconds)
@@ -208,20 +212,24 @@ class _Session:
         state, step = self.state, self.state.step
         for name, optimizer in state.optimizers.items():
             _set_lr(optimizer, self._learning_rates(step)[name])
-        alone = step >= self.n_joint_steps
+        phase, step_in_phase = self.phases.at(step)
         try:
-            if alone:
+            if phase == "energy":
                 terms = self.step_once.prior_only(self._still_posterior())
-            else:
+            elif phase == "joint":
                 weight = kl_weight_at(step, warmup_steps=self.config.objective.kl_warmup_steps)
-                terms = self.step_once(self._batch(step), kl_weight=weight)
+                terms = self.step_once(
+                    self._batch(step), kl_weight=weight, learns_prior=self.learns_prior_jointly
+                )
+            else:
+                batch = self._batch(step - self.phases.energy)
+                terms = self.step_once(batch, kl_weight=1.0, learns_prior=True)
         except NonFiniteError as error:
             return str(error)
-        steps_in_phase = step - self.n_joint_steps if alone else step
-        state.ema.update(state.model, ema_decay_at(steps_in_phase, decay=self.config.trainer.ema_decay))
+        state.ema.update(state.model, ema_decay_at(step_in_phase, decay=self.config.trainer.ema_decay))
         state.means.add(terms)
         state.step += 1
-        if state.step == self.n_joint_steps and self.has_prior_phase:
+        if state.step == self.phases.joint and self.has_prior_phase:
             return self._begin_prior_phase()
         return None
 
@@ -251,7 +259,7 @@ class _Session:
         return learning_rates(
             self.config.trainer,
             step,
-            n_joint_steps=self.n_joint_steps,
+            phases=self.phases,
             steps_per_epoch=self.steps_per_epoch,
             rollbacks=self.state.rollbacks,
         )
@@ -259,8 +267,12 @@ class _Session:
     def _batch_size(self) -> int:
         """Images, or latents, of the step just taken."""
         trainer = self.config.trainer
-        alone = self.state.step > self.n_joint_steps
+        alone = self._last_phase() == "energy"
         return (trainer.energy_only_batch_size if alone else None) or trainer.batch_size
+
+    def _last_phase(self) -> str:
+        """The phase of the step just taken."""
+        return self.phases.at(self.state.step - 1)[0]
 
     def _batch(self, step: int) -> torch.Tensor:
         epoch, position = divmod(step, self.steps_per_epoch)
@@ -286,14 +298,14 @@ class _Session:
             "epoch": self.state.step / self.steps_per_epoch,
             "images_per_s": images_per_s,
             **means,
-            "phase": "joint" if self.state.step <= self.n_joint_steps else "energy",
+            "phase": self._last_phase(),
             "lr": rates["autoencoder"],
         }
         if "energy" in self.state.optimizers:
             record["energy_lr"] = rates["energy"]
         self.metrics.write(record)
         if self.progress is not None:
-            self.progress({**record, "n_steps": self.n_steps})
+            self.progress({**record, "n_steps": self.phases.n_steps})
         return None
 
     def _roll_back(self, reason: str) -> None:

@@ -1,11 +1,48 @@
 """Quantities that change with the step: learning rates, the weight of the rate, the averaging constant."""
 
 import math
+from dataclasses import dataclass
+from typing import Literal
 
 from hebm.config import TrainerConfig
 from hebm.training.guard import energy_lr_factor
 
-__all__ = ["ema_decay_at", "kl_weight_at", "learning_rates", "lr_factor_at"]
+__all__ = ["Phases", "ema_decay_at", "kl_weight_at", "learning_rates", "lr_factor_at"]
+
+
+Phase = Literal["joint", "energy", "finetune"]
+
+
+@dataclass(frozen=True)
+class Phases:
+    """How a run's steps are divided.
+
+    Args:
+        joint: Steps of generator and encoder, with the prior if it learns with them.
+        energy: Steps of the prior alone.
+        finetune: Steps of all together, after those.
+    """
+
+    joint: int
+    energy: int = 0
+    finetune: int = 0
+
+    @property
+    def n_steps(self) -> int:
+        """All steps."""
+        return self.joint + self.energy + self.finetune
+
+    def at(self, step: int) -> tuple[Phase, int]:
+        """Which phase the step with this number (from 0) belongs to, and its number within the phase."""
+        if step < self.joint:
+            return "joint", step
+        if step < self.joint + self.energy:
+            return "energy", step - self.joint
+        return "finetune", step - self.joint - self.energy
+
+    def length(self, phase: Phase) -> int:
+        """Steps of one phase."""
+        return {"joint": self.joint, "energy": self.energy, "finetune": self.finetune}[phase]
 
 
 def lr_factor_at(step: int, *, kind: str, decay: float, n_steps: int, steps_per_epoch: int) -> float:
@@ -35,23 +72,24 @@ def ema_decay_at(step: int, *, decay: float) -> float:
 
 
 def learning_rates(
-    trainer: TrainerConfig, step: int, *, n_joint_steps: int, steps_per_epoch: int, rollbacks: int
+    trainer: TrainerConfig, step: int, *, phases: Phases, steps_per_epoch: int, rollbacks: int
 ) -> dict[str, float]:
     """Learning rates of ``autoencoder``, ``energy`` and ``base`` at a step.
 
-    Joint steps and energy-only steps run through the schedule once each; every rollback lowers the prior's rates.
+    Every phase runs through the schedule once; every rollback lowers the prior's rates.
     """
-    alone = step >= n_joint_steps
+    phase, step_in_phase = phases.at(step)
     factor = lr_factor_at(
-        step - n_joint_steps if alone else step,
+        step_in_phase,
         kind=trainer.lr_schedule,
         decay=trainer.lr_decay,
-        n_steps=trainer.energy_only_steps if alone else n_joint_steps,
+        n_steps=phases.length(phase),
         steps_per_epoch=steps_per_epoch,
     )
-    energy = (trainer.energy_only_lr if alone else None) or trainer.energy.lr
+    nets = {"joint": trainer.autoencoder.lr, "energy": 0.0, "finetune": trainer.finetune_lr}[phase]
+    energy = (trainer.energy_only_lr if phase == "energy" else None) or trainer.energy.lr
     return {
-        "autoencoder": 0.0 if alone else trainer.autoencoder.lr * factor,
+        "autoencoder": nets * factor,
         "energy": energy * factor * energy_lr_factor(rollbacks, trainer.guard),
         "base": trainer.base.lr * factor * energy_lr_factor(rollbacks, trainer.guard),
     }

@@ -64,21 +64,24 @@ class TrainingStep:
             AutoencoderPass(state.model, bf16=config.trainer.precision == "bf16"),
             state.optimizers["autoencoder"],
         )
-        prior = config.prior
-        self.learns_prior = state.learner is not None and not prior.is_two_phase
         bits = config.objective.free_bits
         self.free_bits = (
             bits if isinstance(bits, tuple) else (bits,) * len(config.model.levels) if bits else ()
         )
 
-    def __call__(self, x: Tensor, *, kl_weight: float) -> dict[str, Tensor]:
-        """Update all nets on one batch of images [B, C, H, W] in [0, 1]; the batch means of this step's terms.
+    def __call__(self, x: Tensor, *, kl_weight: float, learns_prior: bool) -> dict[str, Tensor]:
+        """Update the nets on one batch of images [B, C, H, W] in [0, 1]; the batch means of this step's terms.
+
+        Args:
+            x: The images.
+            kl_weight: Weight of rate and energy in the bound.
+            learns_prior: Whether the prior is in the bound and learns too; otherwise N(0, I) stands in for it.
 
         Raises:
             NonFiniteError: If the prior's chains left the finite numbers on any process.
         """
-        terms, latents = self._autoencoder_step(2 * x - 1, kl_weight)
-        return terms | self._prior_step(latents) if self.learns_prior else terms
+        terms, latents = self._autoencoder_step(2 * x - 1, kl_weight, learns_prior)
+        return terms | self._prior_step(latents) if learns_prior else terms
 
     def prior_only(self, posterior: PosteriorLatents) -> dict[str, Tensor]:
         """Update the prior alone, on a fresh draw of still posteriors; every process takes the same step.
@@ -95,9 +98,11 @@ class TrainingStep:
         like = next(self.state.model.parameters())
         return standard_normal(like.new_empty(n, sum(self.state.model.level_dims)), self._shard("posterior"))
 
-    def _autoencoder_step(self, y: Tensor, kl_weight: float) -> tuple[dict[str, Tensor], Latents]:
+    def _autoencoder_step(
+        self, y: Tensor, kl_weight: float, learns_prior: bool
+    ) -> tuple[dict[str, Tensor], Latents]:
         flat, distortion, rates = self.autoencoder(y, self._posterior_noise(len(y)))
-        energies = self._tilt(flat) if self.learns_prior else torch.zeros_like(distortion)
+        energies = self._tilt(flat) if learns_prior else torch.zeros_like(distortion)
         losses = autoencoder_loss(
             ElboTerms(distortion, tuple(rates), energies), kl_weight=kl_weight, free_bits=self.free_bits
         )
