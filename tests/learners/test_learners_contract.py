@@ -367,8 +367,10 @@ def test_the_noise_of_the_second_stage_is_drawn_from_the_first(
     expected = (weights[:, None] * moments(torch.cat(grid(), 1))).sum(0)
     assert ((found.mean(0) - expected).abs() < 5 * found.std(0) / 1500**0.5).all()  # resampled draws repeat
     assert (expected - torch.tensor([0, 0, 1, 1, 0, 0.5])).abs().max().item() > 0.2
+    where = learner.tensors()["nce_pool"].data_ptr()
     run(prior, learner, generator, 1)
     assert 0 < int((learner.tensors()["nce_pool"] != pool).any(1).sum()) <= 50
+    assert learner.tensors()["nce_pool"].data_ptr() == where  # moved in place, not copied whole
 
 
 def test_persistent_chains_go_on_where_they_stopped(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
-from hebm.latents import Latents, flatten_latents
+from hebm.latents import Latents, flatten_latents, unflatten_latents
 from hebm.learners.posterior import PosteriorLatents
 from hebm.learners.updates import descend
 from hebm.objectives import noise_contrastive_loss
@@ -58,7 +58,7 @@ class NoiseContrastiveLearner:
         self.optimizers: dict[str, Optimizer] = {"energy": optimizer}
         self.steps_per_stage, self.max_norm, self.n_pool = steps_per_stage, max_norm, n_pool
         self.n_taken = 0
-        self.pool: Tensor | None = None
+        self.pool: PersistentPool | None = None
         self.step_size = FIRST_STEP_SIZE
 
     def prepare(self, posterior: PosteriorLatents, *, generator: torch.Generator) -> dict[str, Any]:
@@ -90,16 +90,19 @@ class NoiseContrastiveLearner:
     @torch.no_grad()
     def _begin(self, stage: int, like: Latents) -> None:
         if stage > 0:
-            self.pool = self._pool_of(stage, like)
+            self.pool = PersistentPool(self._levels(self._pool_of(stage, like)))
         self.staged.n_active.fill_(stage + 1)
 
+    def _levels(self, flat: Tensor) -> Latents:
+        return unflatten_latents(flat, self.prior.level_dims)
+
     def _pool_of(self, stage: int, like: Latents) -> Tensor:
-        """Draws of the density after the first `stage` stages."""
+        """Draws of the density after the first `stage` stages, [n_pool, D]."""
         if self.pool is None:
             start = self.prior.sample_base(self.n_pool, like=like[0], generator=self.stream)
             flat = flatten_latents(start)
         else:
-            flat = self.pool
+            flat = self.pool.state
         last = self.staged.frozen(stage)(flat) - self.staged.frozen(stage - 1)(flat)
         rows = torch.multinomial((-last).softmax(0), len(flat), replacement=True, generator=self.stream)
         density = self._stage_density(stage)
@@ -126,14 +129,13 @@ class NoiseContrastiveLearner:
         if stage == 0:
             return self.prior.sample_base(n, like=like, generator=self.stream)
         assert self.pool is not None
-        pool = PersistentPool(torch.split(self.pool, list(self.prior.level_dims), 1))
-        chosen = pool.choose(n, self.stream)
+        chosen = self.pool.choose(n, self.stream)
         density, kernel = self._stage_density(stage), MALA(self.step_size)
-        state = evaluate_state(density, (flatten_latents(pool.read(chosen)),))
+        state = evaluate_state(density, (flatten_latents(self.pool.read(chosen)),))
         for _ in range(REFRESH_STEPS):
             state, _ = kernel.step(density, state, generator=self.stream)
-        self.pool[chosen] = state.latents[0]
-        return torch.split(state.latents[0], list(self.prior.level_dims), 1)
+        self.pool.write(chosen, state.latents)
+        return self._levels(state.latents[0])
 
     def tensors(self) -> dict[str, Tensor]:
         """The pool, and how many steps were taken."""
@@ -141,7 +143,7 @@ class NoiseContrastiveLearner:
         if self.pool is None:
             return taken
         return taken | {
-            "nce_pool": self.pool,
+            "nce_pool": self.pool.state,
             "nce_step_size": torch.tensor(self.step_size, dtype=torch.float64),
         }
 
@@ -150,4 +152,5 @@ class NoiseContrastiveLearner:
         self.n_taken = int(tensors["nce_steps"])
         pool = tensors.get("nce_pool")
         self.step_size = float(tensors.get("nce_step_size", FIRST_STEP_SIZE))
-        self.pool = None if pool is None else pool.to(next(self.prior.parameters()).device)
+        device = next(self.prior.parameters()).device
+        self.pool = None if pool is None else PersistentPool(self._levels(pool.to(device)))
