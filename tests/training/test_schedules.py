@@ -7,9 +7,11 @@ import pytest
 import torch
 from tests.training.tiny import tiny_config
 
+from hebm.build import build_model
 from hebm.training import train
 from hebm.training.ema import EmaModel
 from hebm.training.schedules import ema_decay_at, kl_weight_at, lr_factor_at
+from hebm.training.state import TrainingState
 
 
 @pytest.mark.parametrize(
@@ -40,8 +42,6 @@ def test_kl_weight_rises_linearly_to_one() -> None:
 
 def test_ema_follows_its_formula() -> None:
     """One update moves every parameter by exactly 1 - decay of the way."""
-    from hebm.build import build_model
-
     model = build_model(tiny_config())
     ema = EmaModel(model)
     before = [p.clone() for p in ema.model.parameters()]
@@ -113,3 +113,14 @@ def test_energy_only_steps_hold_the_averaged_nets_and_move_the_energy(tmp_path: 
     assert (last["step"], last["phase"]) == (40, "energy")
     assert "distortion" not in last
     assert (last["lr"], last["energy_lr"]) == (0.0, pytest.approx(3e-4))
+
+
+def test_averages_start_at_what_the_model_is_when_its_learner_is_made() -> None:
+    """The learner of a mixture that learns with the nets tells its components apart: the averages know that too."""
+    config = tiny_config(
+        "prior.kind=mixture", "prior.n_components=[3]", "prior.training=joint", "prior.base=standard"
+    )
+    state = TrainingState(config, build_model(config))
+    assert state.model.prior.means.abs().min().item() > 0  # type: ignore[attr-defined]
+    for name, average in state.ema.model.state_dict().items():
+        assert torch.equal(average, state.model.state_dict()[name]), name

@@ -28,13 +28,13 @@ class TrainingState:
 
     def __init__(self, config: RunConfig, model: JointModel) -> None:
         self.model = model
-        self.ema = EmaModel(model)
         self.step = 0
         self.rollbacks = 0
         self.means = RunningMeans()
         self.streams = {name: named_generator(config.seed, name, device=model.device) for name in STREAMS}
         nets = torch.nn.ModuleList([model.generator, model.encoder])
         self.learner = build_learner(config, model.prior, self.streams)  # type: ignore[arg-type]
+        self.ema = EmaModel(model)  # after the learner, which may tell a mixture's components apart
         learned = {} if self.learner is None else self.learner.optimizers
         self.optimizers: dict[str, Optimizer] = {
             "autoencoder": adam(nets, config.trainer.autoencoder),
