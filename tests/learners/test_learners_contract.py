@@ -396,6 +396,25 @@ def test_persistent_chains_go_on_where_they_stopped(monkeypatch: pytest.MonkeyPa
         assert torch.equal(ours.sort(0).values, pool[moved].sort(0).values)
 
 
+@pytest.mark.parametrize("name", ["persistent mixture", "persistent"])
+def test_persistent_chains_start_anew_on_a_base_that_was_just_fitted(name: str) -> None:
+    """Before the fit they are N(0, I), which the mixture no longer is; on N(0, I) itself they stay."""
+    prior, learner = built(name)
+    before = learner.tensors()["pool"].clone()
+    learner.prepare(posterior(), generator=torch.Generator().manual_seed(0))
+    after = learner.tensors()["pool"]
+    if name == "persistent":
+        assert torch.equal(after, before)
+        return
+    found = moments(after)
+    drawn = flatten_latents(prior.sample_base(20_000, like=after, generator=streams(9)["pool"]))
+    assert after.shape == (400, 2)
+    assert ((found.mean(0) - moments(drawn).mean(0)).abs() < 5 * found.std(0) / 400**0.5).all()
+    off = (moments(before).mean(0) - moments(drawn).mean(0)).abs() / moments(before).std(0)
+    assert off.max().item() > 7 / 400**0.5
+    assert not (after == before).any()
+
+
 def test_a_noise_level_learns_its_conditional_from_pairs_of_the_same_latents(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

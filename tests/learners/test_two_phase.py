@@ -76,6 +76,7 @@ def test_all_rates_fall_from_their_own_to_zero_along_half_a_cosine() -> None:
     fit_two_phase(learner, learner.prior, posterior(50), n_steps=8, generator=generator())
     factors = [0.5 * (1 + math.cos(math.pi * t / 8)) for t in range(8)]
     assert learner.rates == [pytest.approx((0.4 * f, 0.1 * f)) for f in factors]
+    assert [o.param_groups[0]["lr"] for o in learner.optimizers.values()] == [0.4, 0.1]  # put back
 
 
 def test_the_history_holds_the_mean_terms_at_every_look() -> None:

@@ -8,6 +8,7 @@ import torch
 from tests.training.tiny import tiny_config
 
 from hebm.build import build_model
+from hebm.errors import ConfigError
 from hebm.training import train
 from hebm.training.ema import EmaModel
 from hebm.training.schedules import ema_decay_at, kl_weight_at, lr_factor_at
@@ -124,3 +125,10 @@ def test_averages_start_at_what_the_model_is_when_its_learner_is_made() -> None:
     assert state.model.prior.means.abs().min().item() > 0  # type: ignore[attr-defined]
     for name, average in state.ema.model.state_dict().items():
         assert torch.equal(average, state.model.state_dict()[name]), name
+
+
+def test_stages_are_not_learned_on_latents_that_move() -> None:
+    """The keys that help are named; one stage may learn with the nets."""
+    with pytest.raises(ConfigError, match=r"stages of nce need .* prior\.training=two_phase, or n_stages=1"):
+        tiny_config("prior.kind=nce", "prior.n_stages=2", "prior.training=joint")
+    assert not tiny_config("prior.kind=nce", "prior.training=joint").prior.is_two_phase
