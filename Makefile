@@ -20,7 +20,9 @@ pytest: .venv/installed
 	$(BIN)/python -m pytest
 
 benchmark: .venv/installed
-	$(BIN)/python -m benchmarks.training_step --out benchmarks/results/training_step.json
+	$(BIN)/pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev,bench]'
+	$(BIN)/python -m benchmarks.suite
+	$(BIN)/python -m benchmarks.performance_page
 
 .venv/installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv

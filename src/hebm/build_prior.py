@@ -110,8 +110,8 @@ def build_sampler(config: RunConfig, *, training: bool = False) -> PriorSampler:
         training: With the number of steps of training, where sampling has another.
     """
     section, prior = config.sampler, config.prior
-    n_steps = section.n_steps if training or section.sampling_steps is None else section.sampling_steps
-    langevin = ShortRunLangevin(n_steps, section.step_size, section.temperature)
+    n_steps = section.n_steps if training else section.n_sampling_steps
+    langevin = ShortRunLangevin(n_steps, section.step_size, section.temperature, section.path)
     metropolis = MetropolisChains(n_steps, section.step_size)
     if prior.kind == "recovery":
         return RecoveryChains(n_steps, section.step_size)

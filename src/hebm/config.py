@@ -209,6 +209,9 @@ class SamplerConfig(Config):
     step_size: PositiveFloat = 0.08
     """eta, squared latent units; the paper's s = 0.4."""
     temperature: NonNegativeFloat = 1.0
+    path: Literal["auto", "reference", "fused", "triton"] = "auto"
+    """Which code runs langevin chains: reference is the definition, fused agrees with it up to rounding, triton (GPU)
+    in law. auto: the fastest that can run the chain's target."""
     n_chains: PositiveInt = 1000
     """Size of the pool of persistent chains (prior.kind=persistent); sampling starts from the base all the same."""
     restart_probability: Probability = 0.01
@@ -222,6 +225,11 @@ class ObjectiveConfig(Config):
     free_bits: tuple[NonNegativeFloat, ...] | NonNegativeFloat = 0.0
     """Nats per level, top first, that cost nothing; one number stands for all levels."""
     energy_l2: NonNegativeFloat = 0.0
+
+    @property
+    def n_sampling_steps(self) -> int:
+        """K when sampling."""
+        return self.n_steps if self.sampling_steps is None else self.sampling_steps
 
 
 class OptimizerConfig(Config):
@@ -273,6 +281,10 @@ class TrainerConfig(Config):
     batch_size: PositiveInt = 100
     """Images per step over all processes together."""
     precision: Annotated[Literal["32", "bf16"], BeforeValidator(_precision)] = "32"
+    """bf16: matrix products and convolutions of the nets in bfloat16; latents, energies and the bound in float32."""
+    compile: bool = False
+    """Compile generator and encoder (torch.compile; on a GPU captured in CUDA graphs). Needs a C++ compiler or Triton,
+    and rounds differently."""
     autoencoder: OptimizerConfig = OptimizerConfig()
     """Generator and encoder."""
     energy: EnergyOptimizerConfig = EnergyOptimizerConfig()

@@ -1,4 +1,7 @@
-"""Activations with their derivatives, so that a network's input gradient can be written out by hand."""
+"""Activations with their derivatives, so that a network's input gradient can be written out by hand.
+
+The `_into` forms do the same into memory that is there already, for loops of many small evaluations.
+"""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,11 +23,20 @@ class Activation:
         name: What configurations call it.
         forward: The function of the pre-activation.
         backward: (gradient at the output, pre-activation) to the gradient at the pre-activation.
+        forward_into: (pre-activation, out): the function, written to `out`.
+        backward_into: (gradient at the output, kept, out): the backward map, written to `out`.
+        keeps_output: Whether `kept` is the activation's output, so that the function may overwrite its
+            pre-activation; otherwise it is the pre-activation.
+        slope: Slope of the negative side, of a leaky ReLU.
     """
 
     name: str
     forward: Callable[[Tensor], Tensor]
     backward: Callable[[Tensor, Tensor], Tensor]
+    forward_into: Callable[[Tensor, Tensor], Tensor]
+    backward_into: Callable[[Tensor, Tensor, Tensor], Tensor]
+    keeps_output: bool = False
+    slope: float = 0.0
 
 
 def _leaky(slope: float) -> Activation:
@@ -32,15 +44,44 @@ def _leaky(slope: float) -> Activation:
         "leaky_relu",
         lambda a: F.leaky_relu(a, slope),
         lambda g, a: _aten.leaky_relu_backward(g, a, slope, False),
+        lambda a, out: _aten.leaky_relu.out(a, slope, out=out),
+        lambda g, h, out: _aten.leaky_relu_backward.grad_input(g, h, slope, True, grad_input=out),
+        keeps_output=True,
+        slope=slope,
     )
 
 
 ACTIVATIONS: dict[str, Activation] = {
     "leaky_relu": _leaky(0.2),
-    "silu": Activation("silu", F.silu, lambda g, a: _aten.silu_backward(g, a)),
-    "gelu": Activation("gelu", F.gelu, lambda g, a: _aten.gelu_backward(g, a)),
-    "softplus": Activation("softplus", F.softplus, lambda g, a: _aten.softplus_backward(g, a, 1, 20)),
-    "tanh": Activation("tanh", torch.tanh, lambda g, a: _aten.tanh_backward(g, torch.tanh(a))),
+    "silu": Activation(
+        "silu",
+        F.silu,
+        lambda g, a: _aten.silu_backward(g, a),
+        lambda a, out: _aten.silu.out(a, out=out),
+        lambda g, a, out: _aten.silu_backward.grad_input(g, a, grad_input=out),
+    ),
+    "gelu": Activation(
+        "gelu",
+        F.gelu,
+        lambda g, a: _aten.gelu_backward(g, a),
+        lambda a, out: _aten.gelu.out(a, out=out),
+        lambda g, a, out: _aten.gelu_backward.grad_input(g, a, grad_input=out),
+    ),
+    "softplus": Activation(
+        "softplus",
+        F.softplus,
+        lambda g, a: _aten.softplus_backward(g, a, 1, 20),
+        lambda a, out: _aten.softplus.out(a, out=out),
+        lambda g, a, out: _aten.softplus_backward.grad_input(g, a, 1, 20, grad_input=out),
+    ),
+    "tanh": Activation(
+        "tanh",
+        torch.tanh,
+        lambda g, a: _aten.tanh_backward(g, torch.tanh(a)),
+        lambda a, out: torch.tanh(a, out=out),
+        lambda g, h, out: _aten.tanh_backward.grad_input(g, h, grad_input=out),
+        keeps_output=True,
+    ),
 }
 
 

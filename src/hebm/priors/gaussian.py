@@ -2,6 +2,7 @@ r"""The base prior p₀(z) = ∏ N(z_l; 0, I), one standard normal per level."""
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -57,6 +58,8 @@ class GaussianPrior(nn.Module):
 @dataclass(frozen=True)
 class StandardNormalDensity:
     """log N(z; 0, I), normalised; takes the levels, or the flat state as a tuple of one."""
+
+    is_standard_normal: ClassVar[bool] = True
 
     def __call__(self, latents: Latents) -> Tensor:
         """Log-density, [B] nats."""

@@ -1,0 +1,115 @@
+"""The benchmark suite: what it asserts and computes, not how fast anything is."""
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from benchmarks.growth import growth_exponents, slope
+from benchmarks.timing import Floor, Limits, compare, interleaved
+
+from benchmarks import langevin, performance_page, suite, timing
+
+LIMITS = Limits(gflop_per_s=100.0, bf16_gflop_per_s=200.0, gbyte_per_s=10.0)
+CPU = torch.device("cpu")
+
+
+def test_rounds_run_every_candidate_in_turn() -> None:
+    """a, b, a, b, ...: the warm-up first, then as many rounds as asked for."""
+    order: list[str] = []
+    times = interleaved(
+        {"a": lambda: order.append("a"), "b": lambda: order.append("b")}, budget_s=0, least=3, n_warmup=2
+    )
+    assert order == ["a", "b"] * 5
+    assert [len(values) for values in times.values()] == [3, 3]
+
+
+def test_a_floor_is_the_greater_of_operations_and_bytes() -> None:
+    """1 GFLOP at 100 GFLOP/s is 10 ms, 0.2 GB at 10 GB/s is 20 ms."""
+    assert Floor(1.0, 0.2).milliseconds(LIMITS) == pytest.approx(20)
+    assert Floor(1.0, 0.05).milliseconds(LIMITS) == pytest.approx(10)
+
+
+def test_a_row_compares_pairs_of_one_round(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The ratio's median is of paired ratios, peer / ours; quartiles in order."""
+    seconds = {"hebm": [1.0, 2.0, 4.0], "peer": [3.0, 4.0, 4.0]}
+    monkeypatch.setattr(timing, "interleaved", lambda *_, **__: seconds)
+    row = compare("group", "case", {}, limits=LIMITS, floor=Floor(100.0, 0.0))
+    assert row.speedup["peer"] == [1.5, 2.0, 2.5]
+    assert row.milliseconds["hebm"][1] == 2000
+    assert (row.floor_ms, row.floor_of, row.n_rounds) == (pytest.approx(1000), "operations", 3)
+
+
+def test_a_power_law_gives_its_exponent() -> None:
+    """t = 3 s^1.7."""
+    sizes = [10.0, 20.0, 80.0]
+    assert slope(sizes, [3 * s**1.7 for s in sizes]) == pytest.approx(1.7)
+
+
+def test_the_langevin_floor_counts_four_sweeps_of_every_weight() -> None:
+    """Forward and backward, a multiplication and an addition each; 2×100 on 50 latents has 15,100 weights."""
+    floor = langevin.langevin_floor(50, 100, 2, batch=10, n_steps=3)
+    assert floor.gflop == pytest.approx(3 * 10 * 4 * (50 * 100 + 100 * 100 + 100) / 1e9)
+
+
+def test_langevin_peers_run_the_same_dynamics(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The assertion passes on our peers, and fails on one with another step."""
+    chains = langevin._chains(16, 50, 2, CPU)
+    langevin.assert_same_dynamics(chains, 16, CPU)
+    wrong = {**chains, "wrong": lambda start, n: start + 1.1 * (chains["hebm"](start, n) - start)}
+    with pytest.raises(AssertionError, match="wrong"):
+        langevin.assert_same_dynamics(wrong, 16, CPU)
+
+
+def test_growth_of_chains_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Small sizes, to see that it runs: finite exponents for K and the number of chains."""
+    monkeypatch.setattr("benchmarks.growth._image_step", lambda *_: lambda: None)
+    sizes = {"Langevin steps K": (1, 2), "chains": (1, 2)}
+    results = growth_exponents(CPU, budget_s=0, least=1, sizes=sizes)
+    assert [g["what"] for g in results][:2] == list(sizes)
+    assert all(math.isfinite(g["exponent"]) for g in results)
+
+
+def result() -> dict[str, Any]:
+    row = timing.Row(
+        "langevin", "50 latents, 2×100, batch 100", {"hebm": [1.0, 2.0, 3.0], "torchebm": [4.0, 5.0, 6.0]},
+        {"torchebm": [2.2, 2.5, 2.6]}, 5, 0.5, "operations",
+    )  # fmt: skip
+    return {
+        "benchmark": "suite", "quick": False, "hardware": "Processor X (2 threads)", "threads": 2,
+        "environment": {"packages": {"torch": "2"}}, "limits": vars(LIMITS), "rows": [row.to_dict()],
+        "growth": [{"what": "chains", "sizes": [1, 2], "milliseconds": [1.0, 2.0], "exponent": 1.0}], "pythae": None,
+    }  # fmt: skip
+
+
+def test_the_page_says_what_is_reached_and_what_not() -> None:
+    """Aim, value, verdict; ours over the floor; the peers' ratios."""
+    made = performance_page.page([result()])
+    assert "| langevin: 50 latents, 2×100, batch 100, against torchebm | 2.4 | 2.50 | reached |" in made
+    assert "torchebm 5.0 (×2.50, 2.20 to 2.60) | 4.0 (operations) |" in made
+    slower = result()
+    slower["rows"][0]["speedup"]["torchebm"] = [1.0, 1.2, 1.3]
+    assert "**not reached**" in performance_page.page([slower])
+
+
+def test_the_suite_writes_json_and_prints_a_table(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hardware, versions, limits and rows; the table is last."""
+    monkeypatch.setattr(suite, "measure_limits", lambda _: LIMITS)
+    row = timing.Row(**result()["rows"][0])
+    monkeypatch.setitem(suite.GROUPS, "langevin", lambda *_, **__: [row])
+    suite.main(["--only", "langevin", "--device", "cpu", "--threads", "1", "--out", str(tmp_path / "x.json")])
+    written = json.loads((tmp_path / "x.json").read_text())
+    assert written["rows"] == [row.to_dict()]
+    assert written["environment"]["packages"]["torch"] == torch.__version__
+    assert "against torchebm 2.50x; 4.0 of floor (operations)" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="unknown groups"):
+        suite.main(["--only", "nothing"])
+
+
+def test_files_are_named_after_the_hardware() -> None:
+    """In letters, digits and dashes."""
+    assert suite.file_name("AMD EPYC (2 threads)") == "amd-epyc-2-threads.json"
