@@ -13,10 +13,11 @@ import torch
 from torch import Tensor
 
 from hebm.errors import LatentShapeError
-from hebm.latents import Latents, flatten_latents, level_indices, unflatten_latents
+from hebm.latents import Latents, flatten_latents, unflatten_latents
 from hebm.randomness import NoiseSource
 from hebm.samplers.kernels import Path, run_fast
 from hebm.samplers.langevin import LogDensity, move, require_finite
+from hebm.samplers.long_run import free_mask
 
 __all__ = ["ChainResult", "PersistentPool", "ShortRunLangevin"]
 
@@ -74,7 +75,8 @@ class ShortRunLangevin:
         """
         level_dims = [z.shape[1] for z in initial]
         state = flatten_latents(initial).detach()
-        free = _free_mask(state, level_dims, clamped)
+        mask = free_mask(initial, clamped)
+        free = None if mask is None else flatten_latents(mask)[0]
         total = self.n_steps if n_steps is None else n_steps
         ended = run_fast(
             self.path,
@@ -110,14 +112,6 @@ class ShortRunLangevin:
             )
             trace.append(info.log_density)
         return state, torch.stack(trace) if trace else state.new_empty(0, len(state))
-
-
-def _free_mask(state: Tensor, level_dims: list[int], clamped: Collection[int]) -> Tensor | None:
-    if not clamped:
-        return None
-    mask = torch.ones(state.shape[1], dtype=state.dtype, device=state.device)
-    mask[level_indices(level_dims, clamped)] = 0
-    return mask
 
 
 class PersistentPool:

@@ -61,7 +61,7 @@ class Draws(NamedTuple, Generic[State]):
 
 
 def free_mask(latents: Latents, clamped: Collection[int]) -> Latents | None:
-    """The kernels' ``free`` argument that clamps whole levels (0 is the top); None if none is clamped.
+    """The kernels' ``free`` argument that clamps whole levels (0 is the top), [1, d_l] each; None if none is clamped.
 
     Raises:
         LatentShapeError: If a level does not exist.
@@ -69,7 +69,7 @@ def free_mask(latents: Latents, clamped: Collection[int]) -> Latents | None:
     if not clamped:
         return None
     level_indices([z.shape[1] for z in latents], clamped)
-    return tuple(z.new_full((1, 1), float(level not in clamped)) for level, z in enumerate(latents))
+    return tuple(z.new_full((1, z.shape[1]), float(i not in clamped)) for i, z in enumerate(latents))
 
 
 def run_chain(
