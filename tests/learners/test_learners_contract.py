@@ -35,7 +35,15 @@ from hebm.learners import (
     TwoPhaseGuard,
     fit_two_phase,
 )
-from hebm.priors import FullGaussianPrior, JointPrior, MixturePrior, RecoveryPrior, StagedEnergy, VampPrior
+from hebm.priors import (
+    FullGaussianPrior,
+    JointPrior,
+    MixturePrior,
+    RecoveryPrior,
+    StagedEnergy,
+    VampPrior,
+    fit_mixture,
+)
 
 COMMON = (
     "model.levels=[{latents: 1, channels: 16}, {latents: 1, channels: 8}]",
@@ -500,6 +508,48 @@ def test_components_that_are_left_over_change_nothing() -> None:
         torch.testing.assert_close(log_density(prior), log_density(alone), rtol=1e-6, atol=1e-6)
     drawn = flatten_latents(prior.sample_base(2000, like=torch.empty(0), generator=streams(0)["prior"]))
     assert abs(drawn[:, 0].mean().item() - target_moments()[0].item()) < 5 * 1.13 / 2000**0.5
+
+
+def test_a_mixture_of_more_components_than_images_is_left_out_and_told() -> None:
+    """Of 20 images a tenth is held out: 19 components cannot be fitted to 18 latents; where no size can, it says so."""
+    overrides = ("prior.kind=mixture", "prior.n_components=[1, 18, 19]")
+    prior = build_prior(tiny_config(*COMMON, *overrides).prior, (1, 1))
+    learner = build_learner(tiny_config(*COMMON, *overrides), prior, streams(0))
+    assert learner is not None
+    generator = torch.Generator().manual_seed(0)
+    found = learner.prepare(posterior(20), generator=generator)
+    assert [c["n_components"] for c in found["mixture_candidates"]] == [1, 18]
+    assert found["mixture_left_out"] == [19]
+    assert torch.isfinite(log_density(prior)).all()
+    with pytest.raises(
+        LatentShapeError, match=r"0 images cannot give a mixture of 1 .* lower `prior\.n_comp"
+    ):
+        learner.prepare(posterior(1), generator=generator)
+
+
+@pytest.mark.parametrize(("n_images", "n_draws"), [(4000, 1), (120, 1), (100, 2), (20, 6)])
+def test_few_images_give_several_draws_each(
+    n_images: int, n_draws: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nine tenths of them, two latents, 50 draws per latent at least; held-out images give as many each."""
+    seen: dict[str, Tensor] = {}
+
+    def recorded(train: Tensor, valid: Tensor, **options: object) -> object:
+        seen.update(train=train, valid=valid)
+        return fit_mixture(train, valid, **options)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("hebm.learners.fitted.fit_mixture", recorded)
+    overrides = ("prior.kind=mixture", "prior.n_components=[1]")
+    prior = build_prior(tiny_config(*COMMON, *overrides).prior, (1, 1))
+    learner = build_learner(tiny_config(*COMMON, *overrides), prior, streams(0))
+    assert learner is not None
+    side = posterior(n_images)
+    learner.prepare(side, generator=torch.Generator().manual_seed(0))
+    n_valid = n_images // 10
+    assert (len(seen["train"]), len(seen["valid"])) == (n_draws * (n_images - n_valid), n_draws * n_valid)
+    assert len(seen["train"].unique(dim=0)) == len(seen["train"])
+    near = torch.cdist(torch.cat([seen["train"], seen["valid"]]), side.mean).min(1).values
+    assert near.max().item() < 5 * side.scale.max().item()
 
 
 def test_exemplars_are_the_posteriors_of_different_images() -> None:

@@ -15,6 +15,7 @@ from hebm.priors import FullGaussianPrior, MixturePrior, VampPrior, fit_mixture
 __all__ = ["ExemplarLearner", "FullGaussianLearner", "MixtureLearner"]
 
 HELD_OUT = 0.1
+DRAWS_PER_LATENT = 50  # at least, of all images together: the covariance of few draws is singular
 UNUSED_WEIGHT = 1e-30
 
 
@@ -66,17 +67,39 @@ class MixtureLearner(_Fitted):
         self.prior, self.n_components = prior, tuple(n_components)
 
     def prepare(self, posterior: PosteriorLatents, *, generator: torch.Generator) -> dict[str, Any]:
-        """Fit every size, keep the best; components that are left over get a weight of practically zero."""
+        """Fit every size that there are images enough for, keep the best; components that are left over get a weight
+        of practically zero.
+
+        Every image gives one draw of its posterior, or several where all together would be fewer than 50 per latent.
+
+        Raises:
+            LatentShapeError: If every size has more components than there are images to fit.
+            NonFiniteError: If a held-out log-density is not finite.
+        """
         train, valid = posterior.split(HELD_OUT, generator=generator)
+        sizes = [size for size in self.n_components if size <= len(train)]
+        if not sizes:
+            raise LatentShapeError(
+                f"{len(train)} images cannot give a mixture of {min(self.n_components)} components; lower "
+                "`prior.n_components`, or take more images."
+            )
         seed = int(torch.randint(2**31, (), generator=generator, device=generator.device))
+        n_draws = -(-DRAWS_PER_LATENT * posterior.mean.shape[1] // len(train))
         fit = fit_mixture(
-            train.sample(generator=generator),
-            valid.sample(generator=generator),
-            n_components=self.n_components,
+            _draws(train, n_draws, generator),
+            _draws(valid, n_draws, generator),
+            n_components=sizes,
             seed=seed,
         )
         self.prior.load_components_(*_padded(fit.weights, fit.means, fit.covariances, len(self.prior.logits)))
-        return {"mixture_candidates": [candidate._asdict() for candidate in fit.candidates]}
+        left_out = [size for size in self.n_components if size not in sizes]
+        found: dict[str, Any] = {"mixture_candidates": [candidate._asdict() for candidate in fit.candidates]}
+        return found | {"mixture_left_out": left_out} if left_out else found
+
+
+def _draws(posterior: PosteriorLatents, n_draws: int, generator: torch.Generator) -> Tensor:
+    """That many draws of every image's posterior, [n_draws * N, D]."""
+    return torch.cat([posterior.sample(generator=generator) for _ in range(n_draws)])
 
 
 def _padded(
