@@ -6,13 +6,16 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from tests.training.test_resume import final_bits, interrupt_during_step, logged
 from tests.training.tiny import tiny_config
 from torch import Tensor
 
 import hebm
+from hebm.config import load_config
 from hebm.errors import ConfigError, RunDirectoryError
 from hebm.priors import JointPrior, MixturePrior, StagedEnergy
 from hebm.training import InterruptedTrainingError, Run, train
@@ -290,3 +293,35 @@ def test_a_prior_that_learns_by_steps_needs_steps() -> None:
         with pytest.raises(ConfigError, match=rf"prior\.kind={kind} .* trainer\.energy_only_steps"):
             tiny_config(f"prior.kind={kind}")
     assert tiny_config("prior.kind=mixture").trainer.energy_only_steps == 0
+
+
+def test_the_folder_preset_learns_from_a_few_small_images(tmp_path: Path) -> None:
+    """40 images of 32×32, two epochs: sizes beyond the 32 that are fitted are left out, and all is finite."""
+    rng = np.random.default_rng(0)
+    (tmp_path / "images").mkdir()
+    for i in range(40):
+        tone = rng.integers(0, 255, (1, 1, 3)) + rng.integers(-40, 40, (32, 32, 3))
+        Image.fromarray(tone.clip(0, 255).astype(np.uint8)).save(tmp_path / "images" / f"{i}.png")
+    config = load_config(
+        "folder",
+        [
+            f"data.path={tmp_path / 'images'}",
+            "data.size=32",
+            "model.levels=[{latents: 3, channels: 16}, {latents: 2, channels: 8}]",
+            "prior.n_components=[1, 2, 20, 33]",
+            "trainer.max_epochs=2",
+            "trainer.batch_size=12",
+            "trainer.energy_only_steps=20",
+            "trainer.log_every_steps=10",
+        ],
+    )
+    run = train(config, tmp_path / "run")
+    fitted = next(e for e in events(run) if e["event"] == "prior_fitted")
+    assert [c["n_components"] for c in fitted["mixture_candidates"]] == [1, 2, 20]
+    assert fitted["mixture_left_out"] == [33]
+    best = max(fitted["mixture_candidates"], key=lambda c: c["held_out_log_density"])
+    assert best["held_out_log_density"] > -2 * 5 * 1.42  # twice the negative entropy of N(0, I)
+    last = run.metrics()[-1]
+    assert (last["phase"], last["step"]) == ("energy", 26)
+    assert math.isfinite(last["energy_data"] - last["energy_prior"])
+    assert torch.isfinite(hebm.load(run.directory).sample(4)).all()
