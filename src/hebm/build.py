@@ -1,10 +1,12 @@
 """Configuration to objects: the only place where names become classes."""
 
+from functools import partial
+
 import torch
 
 from hebm.build_prior import build_prior, build_sampler
 from hebm.config import RunConfig
-from hebm.data import ImageSet, load_images
+from hebm.data import ImageSet, load_images, load_with_held_out_labels
 from hebm.errors import ConfigError
 from hebm.models import (
     JointModel,
@@ -53,7 +55,11 @@ def build_images(config: RunConfig, split: str) -> ImageSet:
         ConfigError: If they do not have the configured size and channels.
     """
     section = config.data
-    images = load_images(
+    if section.held_out_labels:
+        load = partial(load_with_held_out_labels, held_out=section.held_out_labels)
+    else:
+        load = partial(load_images, holdout=section.holdout, seed=config.seed)
+    images = load(
         section.name,
         split,
         path=section.path,
@@ -61,8 +67,6 @@ def build_images(config: RunConfig, split: str) -> ImageSet:
         channels=section.channels,
         on_error=section.on_error,
         limit=section.limit,
-        holdout=section.holdout,
-        seed=config.seed,
         download=section.download,
     )
     expected = (section.channels, section.size, section.size)

@@ -21,12 +21,20 @@ from hebm.data.decode import EncodedImage, decode_images
 from hebm.data.reading import Decoded, ReadOptions, corrupt_file_is_data_error
 from hebm.errors import DataError
 
-__all__ = ["CELEBA_FOLDER", "CELEBA_PARTITION", "find_celeba", "find_folder", "read_celeba", "read_folder"]
+__all__ = [
+    "CELEBA_CROP",
+    "CELEBA_FOLDER",
+    "CELEBA_PARTITION",
+    "find_celeba",
+    "find_folder",
+    "read_celeba",
+    "read_folder",
+]
 
 CELEBA_FOLDER = "img_align_celeba"
 CELEBA_PARTITION = "list_eval_partition.txt"
 _CELEBA_SPLITS = {"train": "0", "valid": "1", "test": "2"}
-_CELEBA_CROP, _CELEBA_SIZE = 148, 64
+CELEBA_CROP, _CELEBA_SIZE = 148, 64
 _SUFFIXES = frozenset(
     {".png", ".jpg", ".jpeg", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"}
 )
@@ -70,7 +78,7 @@ def read_celeba(files: Sequence[Path], options: ReadOptions) -> Decoded:
     size = options.transform.size or _CELEBA_SIZE
     channels = options.transform.channels or 3
     options = replace(
-        options, transform=replace(options.transform, size=size, channels=channels, crop=_CELEBA_CROP)
+        options, transform=replace(options.transform, size=size, channels=channels, crop=CELEBA_CROP)
     )
     select = options.selection.held_out
     if len(files) == 1 or options.selection.split == "all":

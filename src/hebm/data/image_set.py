@@ -27,10 +27,12 @@ class ImageSet:
         labels: int64 [N], or None.
         item_names: File names where items are files, or None.
         skipped: ``"file: reason"`` of the items left out under ``on_error="skip"``.
+        factors: What generated each image, int64 [N, F], values from 0 up; None where that is not known.
+        factor_names: Names of the F factors.
 
     Raises:
         ImageShapeError: If the images are not uint8 [N, C, H, W].
-        DataError: If there are no images, or not one label and one name per image.
+        DataError: If there are no images, or not one label, one name and one row of factors per image.
     """
 
     name: str
@@ -39,6 +41,8 @@ class ImageSet:
     labels: NDArray[np.int64] | None = None
     item_names: tuple[str, ...] | None = None
     skipped: tuple[str, ...] = ()
+    factors: NDArray[np.int64] | None = None
+    factor_names: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.images.dtype != np.uint8 or self.images.ndim != 4:
@@ -48,11 +52,17 @@ class ImageSet:
             )
         if len(self.images) == 0:
             raise DataError(f"{self.name}: the split '{self.split}' holds no image; choose more items.")
-        for what, values in (("labels", self.labels), ("item names", self.item_names)):
+        of_items = {"labels": self.labels, "item names": self.item_names, "rows of factors": self.factors}
+        for what, values in of_items.items():
             if values is not None and len(values) != len(self.images):
                 raise DataError(
                     f"{self.name}: {len(self.images)} images came with {len(values)} {what}; give each one."
                 )
+        n_factors = 0 if self.factors is None else self.factors.shape[1]
+        if n_factors != len(self.factor_names):
+            raise DataError(
+                f"{self.name}: {n_factors} factors came with {len(self.factor_names)} names; name each one."
+            )
 
     def __len__(self) -> int:
         return len(self.images)
@@ -73,11 +83,13 @@ class ImageSet:
             labels=None if self.labels is None else self.labels[chosen],
             item_names=None if self.item_names is None else tuple(self.item_names[i] for i in chosen),
             skipped=self.skipped,
+            factors=None if self.factors is None else self.factors[chosen],
+            factor_names=self.factor_names,
         )
 
     @cached_property
     def fingerprint(self) -> str:
-        """SHA-256 over shape, pixels in [N, C, H, W] order and labels; names do not enter."""
+        """SHA-256 over shape, pixels in [N, C, H, W] order and labels; names and factors do not enter."""
         digest = hashlib.sha256(repr(self.images.shape).encode())
         rows = max(1, _CHUNK_BYTES // max(1, self.images[0].nbytes))
         for start in range(0, len(self), rows):

@@ -85,7 +85,16 @@ def load_images(
             *(name, len(decoded.skipped), decoded.skipped[0]),
         )
     images = conform(decoded.images, options.transform, where=name)
-    return ImageSet(name, split, images, decoded.labels, decoded.item_names, decoded.skipped)
+    return ImageSet(
+        name,
+        split,
+        images,
+        decoded.labels,
+        decoded.item_names,
+        decoded.skipped,
+        decoded.factors,
+        decoded.factor_names,
+    )
 
 
 def _find_files(source: Source, split: str, path: Path | None, root: Path, download: bool) -> Sequence[Path]:

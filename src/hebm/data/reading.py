@@ -27,6 +27,8 @@ class Decoded:
     labels: NDArray[np.int64] | None = None
     item_names: tuple[str, ...] | None = None
     skipped: tuple[str, ...] = ()
+    factors: NDArray[np.int64] | None = None
+    factor_names: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

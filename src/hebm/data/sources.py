@@ -16,6 +16,7 @@ from hebm.data.cifar_binary import (
 )
 from hebm.data.digits import read_digits
 from hebm.data.download import RemoteFile
+from hebm.data.factors import read_factors
 from hebm.data.folder import (
     CELEBA_FOLDER,
     CELEBA_PARTITION,
@@ -28,6 +29,7 @@ from hebm.data.idx import IDX_FILES, find_idx, read_idx
 from hebm.data.mat import SVHN_FILES, find_svhn, read_svhn
 from hebm.data.parquet import find_parquet, find_split_parquet, read_parquet, read_parquet_files
 from hebm.data.reading import Decoded, Finder, Reader, ReadOptions
+from hebm.data.shapes3d import SHAPES3D_FILE, find_shapes3d, read_shapes3d
 from hebm.data.splits import HELD_OUT_SPLITS
 from hebm.errors import DataError
 
@@ -136,6 +138,23 @@ _ALL = (
         licence="CC BY 4.0",
         read=read_digits,
         image_shape=(1, 8, 8),
+    ),
+    Source(
+        name="factors",
+        description="generated figures with known factors, any size, 20,000 + 4,000",
+        splits=("train", "test"),
+        licence="that of this software",
+        read=read_factors,
+    ),
+    Source(
+        name="shapes3d",
+        description="3DShapes, 480,000 renderings with known factors (needs h5py); 'test' is a held-out share",
+        splits=HELD_OUT_SPLITS,
+        licence="none stated beside the data; the authors ask to be cited",
+        find=find_shapes3d,
+        read=read_shapes3d,
+        expected=dict.fromkeys(HELD_OUT_SPLITS, (SHAPES3D_FILE,)),
+        image_shape=(3, 64, 64),
     ),
     _idx_set(
         name="mnist",
