@@ -74,6 +74,13 @@ class DiagonalNormal:
         per_unit = self.mean.square() + self.scale.square() - 1 - 2 * self.scale.log()
         return 0.5 * per_unit.sum(1)
 
+    def kl_to(self, other: "DiagonalNormal") -> Tensor:
+        r"""KL(self ‖ other) = :math:`\sum[\log\tfrac{\sigma'}{\sigma} + \tfrac{\sigma^2 + (\mu - \mu')^2}{2\sigma'^2} -
+        \tfrac12]`, primes the other's, [B] nats."""
+        ratio = self.scale / other.scale
+        per_unit = ratio.square() + ((self.mean - other.mean) / other.scale).square() - 1 - 2 * ratio.log()
+        return 0.5 * per_unit.flatten(1).sum(1)
+
 
 @dataclass(frozen=True)
 class Bernoulli:
