@@ -11,7 +11,14 @@ from torch import Tensor
 
 from hebm.errors import LatentShapeError
 
-__all__ = ["Latents", "check_latents", "flatten_latents", "level_indices", "unflatten_latents"]
+__all__ = [
+    "Latents",
+    "check_latents",
+    "flatten_latents",
+    "kept_indices",
+    "level_indices",
+    "unflatten_latents",
+]
 
 Latents = tuple[Tensor, ...]
 
@@ -65,3 +72,14 @@ def level_indices(level_dims: Sequence[int], levels: Collection[int]) -> list[in
     return [
         start + i for level, start in enumerate(starts) if level in levels for i in range(level_dims[level])
     ]
+
+
+def kept_indices(level_dims: Sequence[int], levels: Collection[int]) -> list[int]:
+    """The same for levels that are kept while the others are integrated out: at least one is expected.
+
+    Raises:
+        LatentShapeError: If a level does not exist, or none is given.
+    """
+    if not levels:
+        raise LatentShapeError("at least one level is expected (0 is the top), but none is given.")
+    return level_indices(level_dims, levels)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 __all__ = [
+    "CommonGenerator",
     "NoiseSource",
     "ShardedGenerator",
     "derive_seed",
@@ -37,7 +38,23 @@ class ShardedGenerator:
     world_size: int = 1
 
 
-NoiseSource = torch.Generator | ShardedGenerator | None
+@dataclass(frozen=True)
+class CommonGenerator:
+    """The same draws for every item of a batch whose rows are items × copies, the copies of an item together.
+
+    What is computed of an item then depends on neither the batch's size nor its order nor the other items; and as the
+    noise is drawn in float64, on neither the dtype nor (with a generator on the CPU) the device beyond rounding.
+
+    Args:
+        generator: The stream.
+        n_copies: Rows per item.
+    """
+
+    generator: torch.Generator
+    n_copies: int
+
+
+NoiseSource = torch.Generator | ShardedGenerator | CommonGenerator | None
 
 
 def standard_normal(like: Tensor, generator: NoiseSource) -> Tensor:
@@ -55,6 +72,10 @@ def standard_normal(like: Tensor, generator: NoiseSource) -> Tensor:
         shape = (n_rows * generator.world_size, *like.shape[1:])
         whole = torch.randn(shape, generator=generator.generator, dtype=like.dtype, device=like.device)
         return whole[generator.rank * n_rows : (generator.rank + 1) * n_rows]
+    if isinstance(generator, CommonGenerator):
+        source, shape = generator.generator, (generator.n_copies, *like.shape[1:])
+        copies = torch.randn(shape, generator=source, dtype=torch.float64, device=source.device)
+        return copies.to(like).repeat(like.shape[0] // generator.n_copies, *[1] * (like.ndim - 1))
     return torch.randn(like.shape, generator=generator, dtype=like.dtype, device=like.device)
 
 

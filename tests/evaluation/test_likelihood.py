@@ -19,7 +19,6 @@ from hebm.errors import ConfigError, DataError, NonFiniteError
 from hebm.evaluation import evaluate
 from hebm.evaluation.bounded_mean import bounded_mean
 from hebm.evaluation.importance import (
-    base_of,
     importance_bound,
     latent_terms,
     log_likelihoods,
@@ -32,7 +31,7 @@ from hebm.evaluation.log_z import LogZ, interval_around, measure_log_z
 from hebm.evaluation.prior_values import density_values, energy_values
 from hebm.latents import Latents, flatten_latents, unflatten_latents
 from hebm.models import LatentPosterior
-from hebm.priors import GaussianPrior, JointPrior, MixturePrior, Prior, TopDownPrior
+from hebm.priors import GaussianPrior, JointPrior, MixturePrior, Prior, TopDownPrior, base_of
 from hebm.randomness import NoiseSource
 from hebm.training.loop import train
 

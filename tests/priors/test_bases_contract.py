@@ -327,3 +327,21 @@ def test_a_base_starts_at_the_standard_normal(name: str, seeded: Seeded) -> None
     prior, z = made[name]().double(), draws(20, seeded(1))
     expected = -0.5 * torch.cat(z, 1).square().sum(1) - 0.5 * sum(DIMS) * math.log(2 * math.pi)
     torch.testing.assert_close(prior.log_prob(z), expected, rtol=1e-12, atol=1e-12)
+
+
+@gaussian_components
+def test_names_and_shapes_of_stored_tensors_stay(name: str) -> None:
+    """What checkpoints on disk hold: six latents, K components, the factors' 15 entries below the diagonal."""
+    n = {"full_gaussian": 1, "mixture": 3, "vamp": 4}[name]
+    expected = {
+        "full_gaussian": {"mean": (6,), "factor.log_diagonal": (n, 6), "factor.below": (n, 15)},
+        "mixture": {
+            "logits": (n,),
+            "means": (n, 6),
+            "factors.log_diagonal": (n, 6),
+            "factors.below": (n, 15),
+        },
+        "vamp": {"logits": (n,), "means": (n, 6), "scales": (n, 6)},
+    }
+    stored = base_named(name).state_dict()  # type: ignore[attr-defined]
+    assert {key: tuple(value.shape) for key, value in stored.items()} == expected[name]

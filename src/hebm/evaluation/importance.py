@@ -19,11 +19,10 @@ from hebm.errors import ConfigError, NonFiniteError
 from hebm.evaluation.inferred import InferredImages, posterior_draws
 from hebm.latents import flatten_latents
 from hebm.models import JointModel
-from hebm.priors import BasePrior, Prior
+from hebm.priors import Prior, base_of
 
 __all__ = [
     "LatentTerms",
-    "base_of",
     "importance_bound",
     "latent_terms",
     "log_likelihoods",
@@ -52,11 +51,6 @@ class LatentTerms(NamedTuple):
     def log_ratio(self) -> Tensor:
         """log p₀(z) - E(z) - log q(z|x), [N, K] nats, up to log Z: the weights but for log p(x|z)."""
         return self.log_prior - self.log_posterior
-
-
-def base_of(prior: Prior) -> BasePrior:
-    """What the energy tilts, normalised; the prior itself if it has no energy."""
-    return prior if prior.energy is None else prior.base  # type: ignore[return-value, attr-defined]
 
 
 @torch.no_grad()

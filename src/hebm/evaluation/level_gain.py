@@ -12,11 +12,10 @@ from torch import Tensor
 
 from hebm.config import LikelihoodConfig
 from hebm.errors import UnsupportedError
-from hebm.evaluation.importance import base_of
 from hebm.evaluation.inferred import InferredImages, posterior_draws
 from hebm.evaluation.log_z import annealing_kernel, interval_around
 from hebm.latents import Latents
-from hebm.priors import Prior
+from hebm.priors import Prior, base_of, weighted_draws_given
 from hebm.randomness import named_generator
 from hebm.samplers import LogNormalizer, bracket_conditional_log_normalizer, importance_log_normalizer
 
@@ -80,15 +79,14 @@ def _by_importance(
     prior: Prior, latents: Latents, level: int, settings: LikelihoodConfig, seed: int
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """log Z_l twice (as lower and as upper bound), its error and the effective number of weights, each [N]."""
-    assert prior.energy is not None
     n, parts = settings.n_conditional_draws, []
     for block, items in enumerate(
         torch.split(torch.arange(len(latents[0]), device=latents[0].device), ITEMS)
     ):
         generator = named_generator(seed, "gain", level, block, device=latents[0].device)
-        given = tuple(z[items].repeat_interleave(n, 0) for z in latents)
-        draws = base_of(prior).sample_base_given(given, [level], generator=generator)
-        estimate = importance_log_normalizer(-prior.energy(draws).view(len(items), n))
+        given = tuple(z[items] for z in latents)
+        _, log_weights = weighted_draws_given(prior, given, [level], n, generator=generator)
+        estimate = importance_log_normalizer(log_weights)
         parts.append((estimate.log_normalizer, estimate.log_normalizer, estimate.se, estimate.ess))
     lower, upper, se, ess = (torch.cat(columns) for columns in zip(*parts, strict=True))
     return lower, upper, se, ess

@@ -10,9 +10,8 @@ import torch
 from torch import Tensor
 
 from hebm.config import LikelihoodConfig
-from hebm.evaluation.importance import base_of
 from hebm.models import JointModel
-from hebm.priors import Prior
+from hebm.priors import Prior, base_of
 from hebm.randomness import named_generator
 from hebm.samplers import HMC, bracket_log_normalizer, importance_log_normalizer
 

@@ -1,6 +1,6 @@
 """Priors p(z) over all levels."""
 
-from hebm.priors.base import BasePrior, LatentDensity, Prior
+from hebm.priors.base import BasePrior, LatentDensity, Prior, base_of
 from hebm.priors.energy import EnergyNetwork, FrozenEnergy, StagedEnergy
 from hebm.priors.flow import FlowPrior
 from hebm.priors.full_gaussian import FullGaussianPrior
@@ -10,6 +10,7 @@ from hebm.priors.mixture import MixtureCandidate, MixtureFit, MixturePrior, fit_
 from hebm.priors.recovery import FrozenRecoveryDensity, RecoveryPrior
 from hebm.priors.top_down import TopDownPrior
 from hebm.priors.vamp import VampPrior
+from hebm.priors.weighted_draws import weighted_draws_given
 
 __all__ = [
     "BasePrior",
@@ -30,5 +31,7 @@ __all__ = [
     "StagedEnergy",
     "TopDownPrior",
     "VampPrior",
+    "base_of",
     "fit_mixture",
+    "weighted_draws_given",
 ]

@@ -12,7 +12,7 @@ from hebm.latents import Latents
 from hebm.priors.energy import FrozenEnergy
 from hebm.randomness import NoiseSource
 
-__all__ = ["BasePrior", "Energy", "LatentDensity", "Prior"]
+__all__ = ["BasePrior", "Energy", "LatentDensity", "Prior", "base_of"]
 
 
 class LatentDensity(Protocol):
@@ -81,3 +81,21 @@ class BasePrior(Prior, Protocol):
     def log_prob(self, latents: Latents) -> Tensor:
         """Normalised log-density, [B] nats, differentiable in latents and parameters."""
         ...
+
+    def marginal_log_prob(self, latents: Latents, levels: Collection[int]) -> Tensor:
+        """Normalised log-density of some levels (0 is the top), the others integrated out, [B] nats.
+
+        Args:
+            latents: All levels, top first; what the other levels hold is not looked at.
+            levels: The levels, at least one.
+
+        Raises:
+            LatentShapeError: If a level does not exist, or none is given.
+            UnsupportedError: If this base has no such marginal in closed form.
+        """
+        ...
+
+
+def base_of(prior: Prior) -> BasePrior:
+    """What the energy tilts, normalised; the prior itself if it has no energy."""
+    return prior if prior.energy is None else prior.base  # type: ignore[return-value, attr-defined]

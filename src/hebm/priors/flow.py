@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from hebm.distributions import standard_normal_log_prob
 from hebm.errors import LatentShapeError, MissingDependencyError, NonFiniteError, UnsupportedError
-from hebm.latents import Latents, check_latents, flatten_latents, unflatten_latents
+from hebm.latents import Latents, check_latents, flatten_latents, kept_indices, unflatten_latents
 from hebm.priors.autograd_density import AutogradDensity, frozen_copy
 from hebm.randomness import NoiseSource, standard_normal
 
@@ -84,6 +84,19 @@ class FlowPrior(nn.Module):
             white, log_det = self._transform().call_and_ladj((flat - self.mean) / self.scale)
         log_prob: Tensor = standard_normal_log_prob(white) + log_det - self.scale.log().sum()
         return log_prob
+
+    def marginal_log_prob(self, latents: Latents, levels: Collection[int]) -> Tensor:
+        """Of all levels together; a flow's other marginals have no closed form.
+
+        Raises:
+            UnsupportedError: If a level is left out.
+        """
+        kept_indices(self.level_dims, levels)
+        if len(set(levels)) < len(self.level_dims):
+            raise UnsupportedError(
+                "a flow has no density of some levels without the others; use a base that does, such as mixture."
+            )
+        return self.log_prob(latents)
 
     def log_density(self, latents: Latents) -> Tensor:
         """The same as :meth:`log_prob`: this prior is normalised."""

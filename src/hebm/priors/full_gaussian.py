@@ -1,21 +1,20 @@
 r"""One Gaussian over all levels, p₀(z) = N(z; m, C): the levels are correlated."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 
 from hebm.errors import LatentShapeError, NonFiniteError
-from hebm.latents import Latents, check_latents, unflatten_latents
-from hebm.priors.autograd_density import frozen_copy
+from hebm.latents import unflatten_latents
+from hebm.priors.components_prior import ComponentsPrior
 from hebm.priors.gaussian_components import GaussianComponents
 from hebm.priors.precision import DenseFactors, TriangularFactors, precision_factors
-from hebm.randomness import NoiseSource
 
 __all__ = ["FullGaussianPrior"]
 
 
-class FullGaussianPrior(nn.Module):
+class FullGaussianPrior(ComponentsPrior):
     r"""N(m, C) over the flat state; learned by gradient through the Cholesky factor L of C⁻¹ = L Lᵀ, or fitted.
 
     It starts at N(0, I).
@@ -23,8 +22,6 @@ class FullGaussianPrior(nn.Module):
     Args:
         level_dims: Number of latents of each level, top first.
     """
-
-    energy = None
 
     def __init__(self, level_dims: Sequence[int]) -> None:
         super().__init__()
@@ -35,31 +32,6 @@ class FullGaussianPrior(nn.Module):
     def components(self) -> GaussianComponents:
         """The Gaussian as a mixture of one, differentiable in the parameters."""
         return GaussianComponents(self.mean.new_zeros(1), self.mean[None], DenseFactors(self.factor()))
-
-    def log_prob(self, latents: Latents) -> Tensor:
-        """Normalised log-density of all levels, [B] nats."""
-        check_latents(latents, self.level_dims)
-        return self.components()(latents)
-
-    def log_density(self, latents: Latents) -> Tensor:
-        """The same as :meth:`log_prob`: this prior is normalised."""
-        return self.log_prob(latents)
-
-    @torch.no_grad()
-    def sample_base(self, n: int, *, like: Tensor, generator: NoiseSource = None) -> Latents:
-        """Draw n items, one [n, d_l] matrix per level, on the device and in the dtype of `like`."""
-        return unflatten_latents(self.components().draw(n, like=like, generator=generator), self.level_dims)
-
-    @torch.no_grad()
-    def sample_base_given(
-        self, latents: Latents, levels: Collection[int], *, generator: NoiseSource = None
-    ) -> Latents:
-        """Exact draws of some levels (0 is the top) given the others, which come back as they are."""
-        return self.components().draw_levels_given(latents, self.level_dims, levels, generator)
-
-    def density(self) -> GaussianComponents:
-        """The density with frozen parameters, as a sampler sees it; its gradient is written out by hand."""
-        return frozen_copy(self).components()
 
     @torch.no_grad()
     def fit_(self, flat: Tensor, *, relative_floor: float = 1e-9) -> None:

@@ -8,7 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from hebm.distributions import standard_normal_log_prob
-from hebm.latents import Latents, check_latents, flatten_latents, level_indices, unflatten_latents
+from hebm.latents import (
+    Latents,
+    check_latents,
+    flatten_latents,
+    kept_indices,
+    level_indices,
+    unflatten_latents,
+)
 from hebm.randomness import NoiseSource, standard_normal
 
 __all__ = ["GaussianPrior", "StandardNormalDensity"]
@@ -31,6 +38,12 @@ class GaussianPrior(nn.Module):
         """Normalised log-density of all levels, [B] nats."""
         check_latents(latents, self.level_dims)
         return standard_normal_log_prob(flatten_latents(latents))
+
+    def marginal_log_prob(self, latents: Latents, levels: Collection[int]) -> Tensor:
+        """Normalised log-density of some levels, [B] nats: under this base the levels are independent."""
+        check_latents(latents, self.level_dims)
+        columns = kept_indices(self.level_dims, levels)
+        return standard_normal_log_prob(flatten_latents(latents)[:, columns])
 
     def log_density(self, latents: Latents) -> Tensor:
         """The same as :meth:`log_prob`: this prior is normalised."""

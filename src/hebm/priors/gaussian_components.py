@@ -58,6 +58,12 @@ class GaussianComponents:
                 grads.append(-self.factors.pull_back(log_joint.softmax(1)[:, :, None] * u))
         return torch.cat(values), unflatten_latents(torch.cat(grads), [z.shape[1] for z in latents])
 
+    def marginal(self, columns: Sequence[int]) -> "GaussianComponents":
+        """The components of some columns, the others integrated out; [K] weights, [K, n] means."""
+        others = [i for i in range(self.means.shape[1]) if i not in columns]
+        factors = self.factors.ordered([*others, *columns]).last(len(columns))
+        return GaussianComponents(self.log_weights, self.means[:, list(columns)], factors)
+
     def draw(self, n: int, *, like: Tensor, generator: NoiseSource) -> Tensor:
         """Exact draws, [n, D], on the device and in the dtype of `like`."""
         u = standard_normal(

@@ -2,18 +2,16 @@ r"""A mixture of full Gaussians over all levels, p₀(z) = Σ_k w_k N(z; m_k, C_
 
 import math
 import warnings
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from hebm.errors import LatentShapeError, NonFiniteError
-from hebm.latents import Latents, check_latents, unflatten_latents
-from hebm.priors.autograd_density import frozen_copy
+from hebm.priors.components_prior import ComponentsPrior
 from hebm.priors.gaussian_components import GaussianComponents
 from hebm.priors.precision import DenseFactors, TriangularFactors, precision_factors
-from hebm.randomness import NoiseSource
 
 __all__ = ["MixtureCandidate", "MixtureFit", "MixturePrior", "fit_mixture", "kmeans_start"]
 
@@ -37,7 +35,7 @@ class MixtureFit(NamedTuple):
     candidates: tuple[MixtureCandidate, ...]
 
 
-class MixturePrior(nn.Module):
+class MixturePrior(ComponentsPrior):
     r"""Σ_k w_k N(m_k, C_k) over the flat state; learned through logits, means and the factors of C_k⁻¹ = L_k L_kᵀ.
 
     All components start at N(0, I), which a gradient cannot tell apart: load components before learning.
@@ -46,8 +44,6 @@ class MixturePrior(nn.Module):
         level_dims: Number of latents of each level, top first.
         n_components: K.
     """
-
-    energy = None
 
     def __init__(self, level_dims: Sequence[int], n_components: int) -> None:
         super().__init__()
@@ -60,31 +56,6 @@ class MixturePrior(nn.Module):
     def components(self) -> GaussianComponents:
         """The mixture as tensors, differentiable in the parameters."""
         return GaussianComponents(self.logits.log_softmax(0), self.means, DenseFactors(self.factors()))
-
-    def log_prob(self, latents: Latents) -> Tensor:
-        """Normalised log-density of all levels, [B] nats."""
-        check_latents(latents, self.level_dims)
-        return self.components()(latents)
-
-    def log_density(self, latents: Latents) -> Tensor:
-        """The same as :meth:`log_prob`: this prior is normalised."""
-        return self.log_prob(latents)
-
-    @torch.no_grad()
-    def sample_base(self, n: int, *, like: Tensor, generator: NoiseSource = None) -> Latents:
-        """Draw n items, one [n, d_l] matrix per level, on the device and in the dtype of `like`."""
-        return unflatten_latents(self.components().draw(n, like=like, generator=generator), self.level_dims)
-
-    @torch.no_grad()
-    def sample_base_given(
-        self, latents: Latents, levels: Collection[int], *, generator: NoiseSource = None
-    ) -> Latents:
-        """Exact draws of some levels (0 is the top) given the others, which come back as they are."""
-        return self.components().draw_levels_given(latents, self.level_dims, levels, generator)
-
-    def density(self) -> GaussianComponents:
-        """The density with frozen parameters, as a sampler sees it; its gradient is written out by hand."""
-        return frozen_copy(self).components()
 
     @torch.no_grad()
     def load_components_(self, weights: Tensor, means: Tensor, covariances: Tensor) -> None:

@@ -11,7 +11,14 @@ from torch import Tensor, nn
 
 from hebm.distributions import DiagonalNormal
 from hebm.errors import UnsupportedError
-from hebm.latents import Latents, check_latents, flatten_latents, level_indices, unflatten_latents
+from hebm.latents import (
+    Latents,
+    check_latents,
+    flatten_latents,
+    kept_indices,
+    level_indices,
+    unflatten_latents,
+)
 from hebm.nn import activation_named
 from hebm.priors.autograd_density import AutogradDensity, frozen_copy
 from hebm.randomness import NoiseSource, standard_normal
@@ -106,6 +113,23 @@ class TopDownPrior(nn.Module):
         """Normalised log-density of all levels, [B] nats."""
         check_latents(latents, self.level_dims)
         terms = [self.conditional(i, latents[:i], z).log_prob(z) for i, z in enumerate(latents)]
+        return torch.stack(terms).sum(0)
+
+    def marginal_log_prob(self, latents: Latents, levels: Collection[int]) -> Tensor:
+        """Normalised log-density of the upper levels, the lower ones integrated out, [B] nats.
+
+        Raises:
+            UnsupportedError: If the levels are not the uppermost ones: other marginals are not Gaussian.
+        """
+        check_latents(latents, self.level_dims)
+        n_kept = len(set(levels))
+        kept_indices(self.level_dims, levels)
+        if max(levels) >= n_kept:
+            raise UnsupportedError(
+                f"a chained Gaussian has the density of its uppermost levels in closed form, but levels "
+                f"{sorted(set(levels))} (0 is the top) leave one out; ask for levels 0 to {max(levels)}."
+            )
+        terms = [self.conditional(i, latents[:i], latents[i]).log_prob(latents[i]) for i in range(n_kept)]
         return torch.stack(terms).sum(0)
 
     def log_density(self, latents: Latents) -> Tensor:

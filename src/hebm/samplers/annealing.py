@@ -18,6 +18,7 @@ from torch import Tensor
 
 from hebm.errors import ConfigError, NonFiniteError
 from hebm.latents import Latents
+from hebm.randomness import CommonGenerator
 from hebm.samplers.annealing_path import AnnealingPath
 from hebm.samplers.annealing_schedule import AnnealingSchedule
 from hebm.samplers.base import Kernel
@@ -56,7 +57,7 @@ def annealed_importance(
     kernel: Kernel,
     *,
     n_moves: int = 1,
-    generator: torch.Generator | None = None,
+    generator: torch.Generator | CommonGenerator | None = None,
     free: Latents | None = None,
 ) -> AnnealingResult:
     r"""Carry exact draws from the base to the target.

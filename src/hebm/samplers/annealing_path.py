@@ -13,6 +13,7 @@ from torch import Tensor
 
 from hebm.errors import ConfigError
 from hebm.latents import Latents
+from hebm.randomness import CommonGenerator, standard_normal
 from hebm.samplers.base import ChainState, Kernel, evaluate_state
 from hebm.samplers.langevin import LogDensity, value_and_grad
 
@@ -78,7 +79,7 @@ class AnnealingPath:
         *,
         step_size: float,
         n_moves: int = 1,
-        generator: torch.Generator | None = None,
+        generator: torch.Generator | CommonGenerator | None = None,
         free: Latents | None = None,
     ) -> tuple[PathPoint, Tensor]:
         r"""Move every point by a kernel that leaves :math:`\pi_t` as it is.
@@ -142,8 +143,11 @@ class _DensityAt:
         return state.log_density, state.grads
 
 
-def _jitter(like: Tensor, generator: torch.Generator | None) -> Tensor:
-    draws = torch.rand(like.shape, generator=generator, dtype=like.dtype, device=like.device)
+def _jitter(like: Tensor, generator: torch.Generator | CommonGenerator | None) -> Tensor:
+    if isinstance(generator, CommonGenerator):
+        draws: Tensor = torch.special.ndtr(standard_normal(like, generator))
+    else:
+        draws = torch.rand(like.shape, generator=generator, dtype=like.dtype, device=like.device)
     return 1 + JITTER * (2 * draws - 1)
 
 

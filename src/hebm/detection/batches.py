@@ -1,0 +1,30 @@
+"""Scores of many images, a few at a time."""
+
+import torch
+from torch import Tensor
+
+from hebm.detection.base import AnomalyScore
+from hebm.errors import DataError
+from hebm.models import JointModel
+
+__all__ = ["BATCH", "in_batches", "require_normals"]
+
+BATCH = 500
+
+
+def in_batches(model: JointModel, x: Tensor, score: AnomalyScore, batch_size: int = BATCH) -> Tensor:
+    """Scores of images [N, C, H, W], at most `batch_size` at a time: [N]."""
+    return torch.cat([score(model, batch) for batch in torch.split(x, batch_size)])
+
+
+def require_normals(normals: Tensor, least: int) -> None:
+    """Check that there are enough normal images.
+
+    Raises:
+        DataError: If there are fewer.
+    """
+    if len(normals) < least:
+        raise DataError(
+            f"at least {least} normal images are expected, but there are {len(normals)}; hold out more of the training "
+            "set."
+        )
