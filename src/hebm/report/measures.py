@@ -11,7 +11,7 @@ MEASURES = {
     "fd_prior": ("{distance}, samples", "The model's own prior against real images. Lower is better."),
     "fd_longer_chain": (
         "{distance}, longer chains",
-        "Chains three times as long as in training. Larger than for the samples: "
+        "Chains three times as long as a sample's. Larger than for the samples: "
         "short-run chains have not converged, and the number of steps belongs to the model.",
     ),
     "n_steps": ("Chain steps", "Steps of the chain from the base prior to a sample."),

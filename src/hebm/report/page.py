@@ -9,6 +9,7 @@ from markupsafe import Markup
 from matplotlib.figure import Figure
 
 from hebm.files import write_atomically
+from hebm.report.attack import attack_curves_figure, attack_table
 from hebm.report.chain_plots import chain_distance_figure, chain_energy_figure
 from hebm.report.convergence import convergence_table, convergence_verdict
 from hebm.report.events import event_sentences
@@ -16,6 +17,7 @@ from hebm.report.facts import key_facts
 from hebm.report.figure import to_svg
 from hebm.report.history import History
 from hebm.report.likelihood import likelihood_table
+from hebm.report.ood_table import ood_section
 from hebm.report.pictures import hierarchy_pictures, image_pair, prior_pictures, traversal_pictures
 from hebm.report.plots import chain_figure, energy_figure, loss_figure, rate_figure
 from hebm.report.run_files import RunFiles, dig, read_run
@@ -24,7 +26,7 @@ from hebm.report.wording import number_text
 
 __all__ = ["write_report"]
 
-TOLD_APART = {"samples", "mcmc"}  # suites with a section of their own
+TOLD_APART = {"samples", "mcmc", "ood", "attack"}  # suites with a section of their own
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,14 @@ class Convergence:
     sentence: str
     curves: list[Curve]
     table: ResultTable | None
+
+
+@dataclass(frozen=True)
+class Robustness:
+    """The section on attacks."""
+
+    curve: Curve
+    table: ResultTable
 
 
 def write_report(run_dir: str | Path) -> Path:
@@ -85,6 +95,8 @@ def _render(run: RunFiles) -> str:
         energy_only_from=_energy_only_from(run.history),
         chain=_chain(run),
         convergence=_convergence(run),
+        robustness=_robustness(run),
+        ood=ood_section(run),
         events=event_sentences(run.history),
     )
 
@@ -161,6 +173,21 @@ def _convergence(run: RunFiles) -> Convergence | None:
         "Fréchet distance of decoded positions against the length of the chain, on logarithmic axes.",
     )
     return Convergence(is_warning, sentence, [energy, distance], convergence_table(run))
+
+
+def _robustness(run: RunFiles) -> Robustness | None:
+    results = run.results("attack")
+    if not results:
+        return None
+    curve = _curve(
+        attack_curves_figure(results),
+        "attack",
+        "Latent attack",
+        "Solid: the encoder alone; dashed: with the defence, which the attacker does not know. 1: the reconstruction "
+        "is as far from the attacker's target as without an attack; 0: it is as near as the target's own.",
+        "Distance left between reconstruction and target against the size of the change, per attacked level.",
+    )
+    return Robustness(curve, attack_table(run))
 
 
 def _curve(figure: Figure, name: str, title: str, caption: str, alt: str) -> Curve:
