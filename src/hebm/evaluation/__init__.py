@@ -3,6 +3,7 @@
 from hebm.evaluation.generate import images_from_prior, latents_from_prior, reconstructions
 from hebm.evaluation.likelihood import evaluate_likelihood
 from hebm.evaluation.mcmc import evaluate_mcmc
+from hebm.evaluation.ood import evaluate_ood
 from hebm.evaluation.pictures import hierarchy_images, partial_reconstructions, traverse_images
 from hebm.evaluation.samples import evaluate_samples, held_out_images
 from hebm.evaluation.suites import SUITES, evaluate, suite_names
@@ -12,6 +13,7 @@ __all__ = [
     "evaluate",
     "evaluate_likelihood",
     "evaluate_mcmc",
+    "evaluate_ood",
     "evaluate_samples",
     "held_out_images",
     "hierarchy_images",

@@ -10,8 +10,14 @@ import torch
 
 from hebm.config import RunConfig
 from hebm.errors import ConfigError
+from hebm.evaluation.anomaly import evaluate_anomaly
+from hebm.evaluation.attack import evaluate_attack
+from hebm.evaluation.disentangle import evaluate_disentangle
+from hebm.evaluation.hierarchy_tests import evaluate_hierarchy
 from hebm.evaluation.likelihood import evaluate_likelihood
 from hebm.evaluation.mcmc import evaluate_mcmc
+from hebm.evaluation.ood import evaluate_ood
+from hebm.evaluation.probe import evaluate_probe
 from hebm.evaluation.samples import evaluate_samples
 from hebm.files import write_atomically
 from hebm.models import JointModel
@@ -27,19 +33,27 @@ SUITES: dict[str, Suite] = {
     "samples": evaluate_samples,
     "likelihood": evaluate_likelihood,
     "mcmc": evaluate_mcmc,
+    "ood": evaluate_ood,
+    "anomaly": evaluate_anomaly,
+    "attack": evaluate_attack,
+    "hierarchy": evaluate_hierarchy,
+    "probe": evaluate_probe,
+    "disentangle": evaluate_disentangle,
 }
 READ_CHECKPOINT = {"mcmc"}  # suites that look at more than the model, such as persistent chains
+BY_NAME_ONLY = {"anomaly", "probe", "disentangle"}  # not in `all`: they need special data
 
 
 def suite_names(names: list[str]) -> list[str]:
-    """Resolve ``all`` and refuse unknown names.
+    """Resolve ``all`` (every suite that asks nothing special of the data) and refuse unknown names.
 
     Raises:
         ConfigError: If a suite is unknown.
     """
     if unknown := sorted(set(names) - {*SUITES, "all"}):
         raise ConfigError(f"suite {unknown[0]!r} is unknown; choose from {', '.join([*SUITES, 'all'])}.")
-    return list(SUITES) if "all" in names else list(dict.fromkeys(names))
+    everything = [name for name in SUITES if name not in BY_NAME_ONLY] if "all" in names else []
+    return list(dict.fromkeys([*everything, *(name for name in names if name != "all")]))
 
 
 def evaluate(

@@ -1,0 +1,68 @@
+"""Put finished reproductions into docs/reproduction.md, between markers, with the text that ``hebm reproduce`` wrote.
+
+python -m benchmarks.reproduction_tables runs/reproduce
+
+Results are copied from there to ``benchmarks/results/reproduce-NAME-SIZE.json``, without the cells' own results, and
+the page is filled from all copies: a block ``<!-- reproduce NAME SIZE -->`` ... ``<!-- end -->`` is replaced, nothing
+else is touched. Size smoke has no place there: its numbers mean nothing.
+"""
+
+import argparse
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+__all__ = ["fill", "main"]
+
+PAGE = Path("docs/reproduction.md")
+RESULTS = Path("benchmarks/results")
+DEEPER = 2  # heading levels
+
+
+def copied(source: Path, results: Path) -> list[Path]:
+    """Copy every result of a folder of reproductions but those of size smoke."""
+    copies = []
+    for path in sorted(source.glob("*/result.json")):
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        if record["size"] == "smoke":
+            continue
+        record["cells"] = [{k: v for k, v in cell.items() if k != "results"} for cell in record["cells"]]
+        copy = results / f"reproduce-{record['name']}-{record['size']}.json"
+        copy.write_text(json.dumps(record, indent=1) + "\n", encoding="utf-8")
+        copies.append(copy)
+    return copies
+
+
+def fill(page: str, record: dict[str, Any]) -> tuple[str, bool]:
+    """The page with a result in its place, and whether it had one."""
+    name = f"reproduce {record['name']} {record['size']}"
+    body = re.sub(r"^#", "#" * (DEEPER + 1), record["text"].strip(), flags=re.MULTILINE)
+    seeds = f"--seeds {record['n_seeds']}"
+    command = f"```bash\nhebm reproduce {record['name']} --size {record['size']} {seeds}\n```"
+    title, _, rest = body.partition("\n")
+    block = re.compile(rf"(<!-- {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)
+    text, n = block.subn(lambda match: f"{match[1]}{title}\n\n{command}\n{rest}\n{match[2]}", page)
+    return text, n > 0
+
+
+def main() -> None:
+    """Copy and fill."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "source", type=Path, nargs="?", help="a folder of reproductions; none: copies as they are"
+    )
+    arguments = parser.parse_args()
+    if arguments.source is not None:
+        copied(arguments.source, RESULTS)
+    page = PAGE.read_text(encoding="utf-8")
+    for path in sorted(RESULTS.glob("reproduce-*.json")):
+        page, found = fill(page, json.loads(path.read_text(encoding="utf-8")))
+        print(f"{path.name}: {'written' if found else 'has no place in ' + str(PAGE)}")
+    PAGE.write_text(page, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,130 @@
+"""One cell of a reproduction: train, evaluate, keep; what is finished is read, what was broken off goes on."""
+
+import json
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from hebm.build import build_model
+from hebm.errors import HebmError, RequestError
+from hebm.evaluation import SUITES, evaluate
+from hebm.files import write_atomically
+from hebm.models import JointModel
+from hebm.reproduce.plan import Cell
+from hebm.training import InterruptedTrainingError, Run, train
+from hebm.training.checkpoint import read_tensors
+from hebm.training.environment import hardware_name
+
+__all__ = ["CellWork", "Record", "finished_record", "run_cell"]
+
+Record = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class CellWork:
+    """A cell and where it is done; goes to another process as it is.
+
+    Args:
+        cell: The cell.
+        folder: Folder of all cells.
+        device: ``auto``, ``cpu`` or ``cuda``.
+    """
+
+    cell: Cell
+    folder: Path
+    device: str = "auto"
+
+    @property
+    def place(self) -> Path:
+        """The cell's own folder."""
+        return self.folder / self.cell.key
+
+    @property
+    def run(self) -> Run:
+        """The run whose weights are evaluated."""
+        cell = self.cell.parent or self.cell
+        return Run(self.folder / cell.key / "run")
+
+
+def finished_record(work: CellWork) -> Record | None:
+    """What a finished cell found, or None; a cell that failed is not finished."""
+    file = work.place / "cell.json"
+    if not file.is_file():
+        return None
+    record: Record = json.loads(file.read_text(encoding="utf-8"))
+    done = "failed" not in record and set(work.cell.suites) <= record["results"].keys()
+    return record if done else None
+
+
+def run_cell(work: CellWork) -> Record:
+    """Train and evaluate one cell, or read what an earlier call found.
+
+    Returns:
+        ``run``, ``column``, ``seed``, ``config_hash``, ``hardware``, ``training_s`` (of this call), ``evaluation_s``
+        and ``results`` by suite; in place of the last three ``failed``, a message, if it failed while running.
+
+    Raises:
+        RequestError: If the cell cannot be run at all.
+        InterruptedTrainingError: If a signal stopped it; the next call goes on.
+    """
+    if (record := finished_record(work)) is not None:
+        return record
+    cell, started = work.cell, time.perf_counter()
+    record = {
+        "run": cell.run,
+        "column": cell.column,
+        "seed": cell.seed,
+        "config_hash": cell.config.hash(),
+        "hardware": hardware_name(_device(work.device)),
+    }
+    try:
+        if cell.parent is None:
+            train(cell.config, work.run.directory, resume=True, device=work.device, progress=_silent)
+        trained = time.perf_counter()
+        results = _evaluated(work)
+        record |= {
+            "training_s": trained - started,
+            "evaluation_s": time.perf_counter() - trained,
+            "results": results,
+        }
+    except (RequestError, InterruptedTrainingError):
+        raise
+    except HebmError as error:
+        record["failed"] = str(error)
+    text = json.dumps(record, indent=1, allow_nan=False) + "\n"
+    write_atomically(work.place / "cell.json", text.encode())
+    return record
+
+
+def _evaluated(work: CellWork) -> dict[str, Any]:
+    """Results of all suites; of a trained cell's, those that were finished before are read."""
+    cell, device = work.cell, _device(work.device)
+    if cell.parent is not None:
+        model = _derived_model(work).to(device)
+        return {suite: SUITES[suite](model, cell.config, seed=cell.seed) for suite in cell.suites}
+    results = {}
+    for suite in cell.suites:
+        file = work.run.evaluation / f"{suite}.json"
+        if not file.is_file():
+            evaluate(work.run, suite, seed=cell.seed, device=device)
+        results[suite] = json.loads(file.read_text(encoding="utf-8"))["results"]
+    return results
+
+
+def _derived_model(work: CellWork) -> JointModel:
+    """The parent's averaged weights in the model of this cell's configuration, which may have no energy."""
+    model = build_model(work.cell.config)
+    weights = read_tensors(work.run.checkpoint(), "ema")
+    model.load_state_dict({name: weights[name] for name in model.state_dict()})
+    return model.eval().requires_grad_(False)
+
+
+def _device(name: str) -> torch.device:
+    return torch.device("cuda" if name != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def _silent(record: dict[str, Any]) -> None:
+    """Progress is told cell by cell."""

@@ -1,0 +1,142 @@
+"""A reproduction from its name to tables, plots, JSON and one HTML page; finished cells are kept and not run again."""
+
+import json
+from collections.abc import Callable, Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hebm.errors import RunDirectoryError
+from hebm.files import write_atomically
+from hebm.reproduce.cells import CellWork, Record, finished_record
+from hebm.reproduce.document import Section, to_html, to_markdown
+from hebm.reproduce.engines import make_engine
+from hebm.reproduce.plan import Plan, make_plan
+from hebm.reproduce.plots import measure_svg
+from hebm.reproduce.sections import outcome_sections
+from hebm.reproduce.spec import load_spec
+from hebm.reproduce.tables import Table, as_json, make_tables
+from hebm.reproduce.verdict import Finding, findings
+from hebm.training.environment import package_version
+
+__all__ = ["Outcome", "Watch", "reproduce"]
+
+Watch = Callable[[Record, int, int], None]
+"""Called with the record of a cell that ended, the number of ended cells and that of all."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a reproduction found and where it is written.
+
+    Args:
+        folder: ``result.json``, ``table.md``, ``report.html``, ``plots/`` and ``cells/``.
+        plan: What was done.
+        records: One per cell that ended.
+        tables: One per measure.
+        findings: What the numbers decide, the unflattering ones first.
+        sections: Everything in words, tables and plots.
+    """
+
+    folder: Path
+    plan: Plan
+    records: tuple[Record, ...]
+    tables: tuple[Table, ...]
+    findings: tuple[Finding, ...]
+    sections: tuple[Section, ...]
+
+    @property
+    def text(self) -> str:
+        """Everything in Markdown."""
+        return to_markdown(self.sections)
+
+
+def reproduce(
+    name: str,
+    *,
+    size: str = "small",
+    n_seeds: int | None = None,
+    folder: str | Path = "runs/reproduce",
+    engine: str = "sequential",
+    device: str = "auto",
+    runs: Collection[str] = (),
+    columns: Collection[str] = (),
+    collect: bool = False,
+    watch: Watch | None = None,
+) -> Outcome:
+    """Run a table or figure of the paper, or what is left of it, and write what came out.
+
+    Args:
+        name: One of :func:`~hebm.reproduce.spec_names`.
+        size: ``smoke``, ``small`` or ``full``.
+        n_seeds: Number of seeds; the size's own if None.
+        folder: Where all reproductions are kept; this one is in ``NAME-SIZE``.
+        engine: ``sequential``, ``local:N`` or ``ray``.
+        device: ``auto``, ``cpu`` or ``cuda``.
+        runs: Only these runs.
+        columns: Only these columns.
+        collect: Run nothing; tabulate what is finished.
+        watch: Told of every cell that ends.
+
+    Raises:
+        ConfigError: If anything asked for is not there; nothing is written.
+        MissingDataError: If no image set is there; nothing is written.
+        RunDirectoryError: If there is nothing finished to collect.
+        InterruptedTrainingError: If a signal stopped it; the same call goes on.
+    """
+    plan = make_plan(load_spec(name), size, n_seeds=n_seeds, runs=runs, columns=columns)
+    run_all = make_engine(engine)
+    place = Path(folder).absolute() / f"{name}-{size}"
+    works = [CellWork(cell, place / "cells", device) for cell in plan.cells]
+    records = [record for work in works if (record := finished_record(work)) is not None]
+    if collect and not records:
+        raise RunDirectoryError(f"{place} has no finished cell of {name}; run it without collecting first.")
+    open_works = [] if collect else [work for work in works if finished_record(work) is None]
+    for is_derived in (False, True):  # what takes weights follows what is trained
+        wave = [work for work in open_works if (work.cell.parent is not None) == is_derived]
+        for record in run_all(wave):
+            records.append(record)
+            if watch is not None:
+                watch(record, len(records), len(works))
+    return _written(place, plan, _in_order(records, plan))
+
+
+def _in_order(records: list[Record], plan: Plan) -> tuple[Record, ...]:
+    """In the order of the plan, whichever ended first."""
+    order = {(cell.run, cell.column, cell.seed): number for number, cell in enumerate(plan.cells)}
+    return tuple(sorted(records, key=lambda r: order[r["run"], r["column"], r["seed"]]))
+
+
+def _written(place: Path, plan: Plan, records: tuple[Record, ...]) -> Outcome:
+    tables = tuple(make_tables(plan, records))
+    sections = tuple(outcome_sections(plan, records, tables))
+    outcome = Outcome(place, plan, records, tables, tuple(findings(tables, plan.spec)), sections)
+    _write(place / "result.json", json.dumps(_as_json(outcome), indent=1, allow_nan=False) + "\n")
+    _write(place / "table.md", outcome.text)
+    _write(place / "report.html", to_html(sections))
+    for table in tables:
+        _write(place / "plots" / f"{table.key}.svg", measure_svg(table, plan.spec))
+    return outcome
+
+
+def _as_json(outcome: Outcome) -> dict[str, Any]:
+    plan = outcome.plan
+    return {
+        "name": plan.spec.name,
+        "size": plan.size,
+        "n_seeds": plan.n_seeds,
+        "columns": list(plan.columns),
+        "hebm_version": package_version(),
+        "paper": plan.spec.paper,
+        "protocol": plan.spec.protocol,
+        "notes": list(plan.notes),
+        "n_cells_missing": len(plan.cells) - len(outcome.records),
+        "findings": [{"text": f.text, "is_good": f.is_good} for f in outcome.findings],
+        "measures": {table.key: as_json(table) for table in outcome.tables},
+        "text": outcome.text,
+        "cells": list(outcome.records),
+    }
+
+
+def _write(path: Path, text: str) -> None:
+    write_atomically(path, text.encode("utf-8"))

@@ -1,0 +1,58 @@
+"""What a reproduction found, in sections: protocol and traps, findings, tables with plots, failures, cost."""
+
+from collections.abc import Iterator, Sequence
+
+from hebm.reproduce.cells import Record
+from hebm.reproduce.document import Section
+from hebm.reproduce.plan import Plan
+from hebm.reproduce.plots import measure_svg
+from hebm.reproduce.tables import Table, grids
+from hebm.reproduce.verdict import findings
+
+__all__ = ["outcome_sections"]
+
+
+def outcome_sections(plan: Plan, records: Sequence[Record], tables: Sequence[Table]) -> list[Section]:
+    """The whole outcome; unflattering findings first."""
+    return list(_sections(plan, records, tables))
+
+
+def _sections(plan: Plan, records: Sequence[Record], tables: Sequence[Table]) -> Iterator[Section]:
+    spec = plan.spec
+    missing = len(plan.cells) - len(records)
+    unfinished = f"{missing} of {len(plan.cells)} cells are not finished and missing from what follows."
+    yield Section(
+        spec.title,
+        (
+            _one_line(f"{spec.paper} Size {plan.size}: {spec.sized(plan.size).cost}."),
+            _one_line(f"Protocol: {spec.protocol}"),
+            tuple(map(_one_line, spec.traps)),
+            tuple(map(_one_line, plan.notes)),
+            unfinished if missing > 0 else "",
+        ),
+    )
+    found = tuple(finding.text for finding in findings(tables, spec))
+    yield Section("Findings", (found, _one_line(spec.verdict)))
+    for table in tables:
+        yield Section(table.measure.label, tuple(grids(table, spec)), measure_svg(table, spec))
+    if failed := [record for record in records if "failed" in record]:
+        texts = (
+            f"{r['run']}, {spec.columns[r['column']].label}, seed {r['seed']}: {r['failed']}" for r in failed
+        )
+        yield Section("Failed cells", (tuple(texts),))
+    yield Section("Cost", (_cost(records),))
+
+
+def _cost(records: Sequence[Record]) -> str:
+    done = [record for record in records if "results" in record]
+    if not done:
+        return "No cell was finished."
+    training, evaluation = (
+        sum(record[f"{what}_s"] for record in done) / 60 for what in ("training", "evaluation")
+    )
+    hardware = ", ".join(sorted({record["hardware"] for record in done}))
+    return f"{len(done)} cells: {training:.1f} minutes of training, {evaluation:.1f} of evaluation, on {hardware}."
+
+
+def _one_line(text: str) -> str:
+    return " ".join(text.split())

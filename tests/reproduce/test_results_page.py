@@ -1,0 +1,44 @@
+"""The results page: blocks between markers are replaced, nothing else; every shipped name has its place."""
+
+import json
+import re
+from pathlib import Path
+
+from benchmarks.reproduction_tables import copied, fill
+
+from hebm.reproduce import spec_names
+
+PAGE = Path(__file__).parents[2] / "docs" / "reproduction.md"
+RECORD = {"name": "toy", "size": "small", "n_seeds": 2, "text": "# A toy\n\nWords.\n\n## Findings\n\n* one\n"}
+
+
+def test_a_block_is_replaced_and_headings_go_deeper() -> None:
+    """With the command that regenerates it; filling twice changes nothing."""
+    page = "before\n\n<!-- reproduce toy small -->\nold\n<!-- end -->\n\nafter <!-- end -->\n"
+    text, found = fill(page, RECORD)
+    assert found
+    assert text == (
+        "before\n\n<!-- reproduce toy small -->\n### A toy\n\n"
+        "```bash\nhebm reproduce toy --size small --seeds 2\n```\n\n"
+        "Words.\n\n#### Findings\n\n* one\n<!-- end -->\n\nafter <!-- end -->\n"
+    )
+    assert fill(text, RECORD) == (text, True)
+    assert fill(page, RECORD | {"size": "full"}) == (page, False)
+
+
+def test_results_are_copied_without_the_cells_own_and_without_smoke(tmp_path: Path) -> None:
+    """What the page needs, and no more."""
+    for size in ("small", "smoke"):
+        folder = tmp_path / f"toy-{size}"
+        folder.mkdir()
+        record = RECORD | {"size": size, "cells": [{"run": "joint", "results": {"toy": {}}}]}
+        (folder / "result.json").write_text(json.dumps(record))
+    (path,) = copied(tmp_path, tmp_path)
+    assert path.name == "reproduce-toy-small.json"
+    assert json.loads(path.read_text())["cells"] == [{"run": "joint"}]
+
+
+def test_every_name_has_its_place_on_the_page() -> None:
+    """At size small."""
+    places = re.findall(r"<!-- reproduce (\S+) small -->", PAGE.read_text(encoding="utf-8"))
+    assert sorted(places) == spec_names()

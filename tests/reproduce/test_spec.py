@@ -1,0 +1,117 @@
+"""Specifications: what is shipped is consistent, and mistakes are named."""
+
+import pytest
+from toy import TEXT, toy_spec
+
+from hebm.config import load_config
+from hebm.errors import ConfigError
+from hebm.reproduce import load_spec, spec_names
+from hebm.reproduce.spec import parse_spec
+
+TABLE_3 = {
+    "VAE": [0.063, 0.337, 0.325, 0.148, 0.104],
+    "MEG": [0.281, 0.401, 0.402, 0.290, 0.342],
+    "BiGAN-s": [0.287, 0.443, 0.514, 0.347, 0.307],
+    "LEBM": [0.336, 0.630, 0.619, 0.463, 0.413],
+    "HVAE, L > 0": [0.494, 0.920, 0.913, 0.680, 0.791],
+    "ours": [0.722, 0.949, 0.980, 0.941, 0.935],
+}
+
+
+@pytest.mark.parametrize("name", spec_names())
+def test_every_name_has_all_sizes_sources_and_valid_configurations(name: str) -> None:
+    """smoke on the embedded digits, small, full; each trained run resolves at each size; a verdict and a protocol."""
+    spec = load_spec(name)
+    assert list(spec.sizes) == ["smoke", "small", "full"]
+    assert "arXiv:2310.09604" in spec.paper
+    assert spec.protocol
+    assert spec.verdict
+    assert spec.traps
+    for size_name in spec.sizes:
+        size = spec.sized(size_name)
+        for column in size.columns:
+            for key in size.runs or spec.runs:
+                run, place = spec.runs[key], spec.columns[column]
+                if run.weights_of is None:
+                    overrides = [*size.overrides, *place.overrides, *run.overrides]
+                    config = load_config(
+                        place.preset or size.preset, [*overrides, *size.run_overrides.get(key, ())]
+                    )
+                    assert (config.data.name == "digits") is (size_name == "smoke")
+
+
+@pytest.mark.parametrize("name", spec_names())
+def test_smoke_is_tiny(name: str) -> None:
+    """At most four cells trained for thirty steps per column."""
+    spec = load_spec(name)
+    size = spec.sized("smoke")
+    runs = [key for key in size.runs or spec.runs if spec.runs[key].weights_of is None]
+    assert len(runs) <= 4
+    assert size.seeds == 1
+    assert "trainer.max_steps=30" in size.overrides
+
+
+def test_published_values_of_table_3_are_those_printed() -> None:
+    """Digits 1, 4, 5, 7, 9 in this order."""
+    spec = load_spec("table3-anomaly")
+    assert {p.label: list(p.values.values()) for p in spec.published} == TABLE_3
+    assert all(list(p.values) == ["1", "4", "5", "7", "9"] for p in spec.published)
+
+
+def test_an_unknown_name_or_size_is_refused_with_the_known_ones() -> None:
+    """The nearest name is offered."""
+    with pytest.raises(ConfigError, match="did you mean 'table3-anomaly'"):
+        load_spec("table3")
+    with pytest.raises(ConfigError, match="no size 'tiny'; choose from smoke, small, full"):
+        load_spec("table3-anomaly").sized("tiny")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("weights_of: joint", "weights_of: joined", "runs.gaussian.weights_of names 'joined'"),
+        ("control: gaussian}", "control: twin}", "the control of joint names 'twin'"),
+        ("measures: [bad]", "measures: [worse]", "the row other names 'worse'"),
+        ("instead: digits", "instead: digit", "columns.fashion.instead names 'digit'"),
+        ("preset: fashion_mnist", "preset: fashion", "columns.fashion.preset names 'fashion'"),
+        ("row: joint", "row: joints", "published ours names 'joints'"),
+        ("{digits: 0.25}", "{digit: 0.25}", "published theirs names 'digit'"),
+        ("columns: [digits, fashion]", "columns: [digits, svhn]", "sizes.small names 'svhn'"),
+        ("{other: [data", "{others: [data", "sizes.small names 'others'"),
+        ("key: other", "key: joint", "two rows have the same key"),
+        ("[prior.kind=gaussian]}\n  other", "[prior.kind=mixture]}\n  other", "only sampler"),
+        ("title:", "headline:", "Field required|Extra inputs"),
+        ("suites: [toy]", "suites: []", "at least 1 item"),
+    ],
+)
+def test_a_mistake_is_named(old: str, new: str, message: str) -> None:
+    """A reference to nothing, a derived run that would need training, an unknown key."""
+    assert TEXT.count(old) == 1
+    with pytest.raises(ConfigError, match=message):
+        parse_spec(TEXT.replace(old, new), "toy")
+
+
+def test_text_that_is_no_mapping_is_refused() -> None:
+    """Both broken YAML and YAML of another kind."""
+    for text in ("[1, 2", "just words"):
+        with pytest.raises(ConfigError, match="not a YAML mapping"):
+            parse_spec(text, "toy")
+
+
+def test_without_rows_there_is_one_per_run() -> None:
+    """With the runs' labels, in their order."""
+    spec = toy_spec(rows=(), published=())
+    assert [(r.key, r.run, r.label) for r in spec.all_rows] == [
+        ("joint", "joint", "with energy"),
+        ("gaussian", "gaussian", "twin"),
+        ("other", "other", "other"),
+    ]
+
+
+def test_smoke_overrides_come_before_the_sizes_own() -> None:
+    """So that a size can still change them."""
+    spec = toy_spec()
+    size = spec.sizes["smoke"].model_copy(update={"overrides": ("trainer.max_steps=7",)})
+    overrides = toy_spec(sizes={"smoke": size.model_dump()}).sized("smoke").overrides
+    assert overrides[-1] == "trainer.max_steps=7"
+    assert "trainer.max_steps=30" in overrides[:-1]
