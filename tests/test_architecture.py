@@ -28,7 +28,8 @@ ALLOWED: dict[str, set[str]] = {
     "data": {"errors", "randomness"},
     "metrics": {"errors"},
     "features": {"nn", "data", "errors", "randomness", "metrics"},
-    "detection": {"models", "samplers", "objectives", "latents", "errors", "randomness"},
+    "attacks": {*BASICS, "models", "samplers"},
+    "detection": {*BASICS, "models", "samplers", "objectives", "priors", "learners"},
     "presets": set(),
     "config": {"errors"},
     "build_prior": {*MODEL, "config"},
@@ -36,14 +37,17 @@ ALLOWED: dict[str, set[str]] = {
     "training": {
         "build", "build_prior", "learners", "distributions",
         "models", "objectives", "samplers", "data", "config", "latents", "randomness", "errors", "priors",
-        "files",
+        "files", "detection",
     },
+    "sklearn": {"config", "data", "detection", "errors", "models", "training", "build"},
     "evaluation": {
         "build", "training.checkpoint", "training.run", "training.environment", "models", "samplers", "metrics",
         "features", "data", "latents", "randomness", "config", "errors", "detection",
-        "files", "priors", "distributions",
+        "files", "priors", "distributions", "attacks",
     },
+    "released": {"build", "training", "models", "config", "errors", "files"},
     "report": {"metrics", "errors", "files"},
+    "reproduce": {"build", "config", "data", "evaluation", "training", "models", "report", "errors", "files"},
 }  # fmt: skip
 FORBIDDEN_PACKAGES = {"torchvision", "pytorch_lightning", "lightning"}
 

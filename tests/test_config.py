@@ -200,7 +200,20 @@ OTHER_VALUES = (
         "silu",
         "persistent",
     ),
-    *("skip", "cosine", "bf16", "classifier", "top_down", "metropolis", "joint", "[3]", "[0.5]", "{mala: 3}"),
+    *(
+        "skip",
+        "cosine",
+        "bf16",
+        "classifier",
+        "top_down",
+        "metropolis",
+        "reference",
+        "joint",
+        "[3]",
+        "[0.5]",
+        "[x]",
+        "{mala: 3}",
+    ),
 )
 
 
@@ -220,7 +233,10 @@ def changed(config: RunConfig, key: str) -> RunConfig:
 
 def test_the_hash_changes_with_every_value(small: Path) -> None:
     """Each leaf, changed alone, gives another hash; no two agree."""
-    two_phase = ["prior.training=two_phase", "trainer.energy_only_steps=5"]  # or there is nothing to fine-tune
+    two_phase = [
+        "prior.training=two_phase",
+        "trainer.energy_only_steps=5",
+    ]  # or there is nothing to fine-tune
     config = load_config(small, two_phase)
     keys = leaves(config.model_dump(mode="json"))
     hashes = {config.hash(), *(changed(config, key).hash() for key in keys)}

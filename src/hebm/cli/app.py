@@ -6,13 +6,16 @@ import sys
 import typer
 
 from hebm.cli.data import data
+from hebm.cli.detect import detect
 from hebm.cli.evaluate import evaluate_run
 from hebm.cli.features import features
 from hebm.cli.hierarchy import hierarchy
+from hebm.cli.import_official import import_released
 from hebm.cli.output import console
 from hebm.cli.presets import presets
 from hebm.cli.reconstruct import reconstruct
 from hebm.cli.report import report
+from hebm.cli.reproduce import reproduce_names
 from hebm.cli.sample import sample
 from hebm.cli.train import train_run
 from hebm.cli.traverse import traverse
@@ -38,8 +41,11 @@ COMMANDS = (
     ("reconstruct", reconstruct, "hebm reconstruct runs/first --levels top:1"),
     ("hierarchy", hierarchy, "hebm hierarchy runs/first --mode conditional"),
     ("traverse", traverse, "hebm traverse runs/first"),
+    ("detect", detect, "hebm detect runs/first IMAGES --fpr 0.05"),
     ("evaluate", evaluate_run, "hebm evaluate runs/first --suite samples"),
+    ("reproduce", reproduce_names, "hebm reproduce table3-anomaly --size smoke"),
     ("report", report, "hebm report runs/first"),
+    ("import-official", import_released, "hebm import-official svhn.pth --run-dir runs/released"),
 )
 for name, function, example in COMMANDS:
     app.command(name, epilog=f"Example: {example}")(function)
