@@ -241,8 +241,10 @@ def test_the_mode_takes_the_most_probable_of_the_base_draws() -> None:
     assert all(torch.equal(ours, held) for ours, held in zip(kept[:2], latents[:2], strict=True))
 
 
-@every_model
-@pytest.mark.parametrize("annealed", [False, True])
+@pytest.mark.parametrize(
+    ("base", "energy", "annealed"),
+    [*((*pair, False) for pair in MODELS), ("standard", 0.7, True), ("mixture", 0.7, True)],
+)
 def test_the_conditional_normaliser_and_draws_are_exact(
     base: Base, energy: float | None, annealed: bool
 ) -> None:
@@ -259,7 +261,7 @@ def test_the_conditional_normaliser_and_draws_are_exact(
         + (flat[:, a] - g.mean[a]) @ torch.linalg.solve(g.covariance[a][:, a], g.covariance[a][:, b])
         for g in tilted
     ]
-    options = ConditionalOptions(300, 300, min_ess_share=1.0 if annealed else 0.0, n_particles=100)
+    options = ConditionalOptions(300, 300, min_ess_share=1.0 if annealed else 0.0, n_particles=50)
     latents = unflatten_latents(flat, model.level_dims)
     drawn = [ConditionalSampler(model.prior, [1, 2], options, seed=i).draw(latents) for i in range(8)]
     expected_mean = (joint.softmax(0)[:, :, None] * torch.stack(means)).sum(0)
@@ -283,7 +285,7 @@ def test_a_poor_item_is_annealed_and_the_others_are_not() -> None:
         return result.log_normalizer, flatten_latents(result.latents).view(len(latents[0]), -1)
 
     never, always = drawn(0.0), drawn(1.0)
-    shares = torch.linspace(0.1, 0.9, 4).tolist()
+    shares = torch.linspace(0.3, 0.7, 2).tolist()
     counts = []
     for share in shares:
         z, draws = drawn(share)
@@ -326,7 +328,7 @@ def test_the_regret_is_what_the_best_posterior_gains() -> None:
     exact = Exact(model, normal_images(model, 4))
     expected = exact.best_bound() - exact.bound()
     assert expected.min() > 5
-    values = score_images(model, exact.x, LikelihoodRegret(n_steps=60, lr=0.05, n_draws=20))
+    values = score_images(model, exact.x, LikelihoodRegret(n_steps=40, lr=0.08, n_draws=12))
     torch.testing.assert_close(values, expected, rtol=0.1, atol=0.3)
 
 

@@ -23,6 +23,8 @@ from hebm.files import write_atomically
 __all__ = [
     "SCHEMA_VERSION",
     "checkpoint_step",
+    "file_hash",
+    "json_hash",
     "list_checkpoints",
     "newest_intact",
     "prune_checkpoints",
@@ -59,9 +61,9 @@ def write_checkpoint(
     for stem, content in tensors.items():
         contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in content.items()}
         save_file(contiguous, partial / f"{stem}.safetensors")
-    hashes = {path.name: _sha256(path) for path in sorted(partial.iterdir())}
+    hashes = {path.name: file_hash(path) for path in sorted(partial.iterdir())}
     body = {**meta, "schema_version": SCHEMA_VERSION, "step": step, "sha256": hashes}
-    (partial / "meta.json").write_text(json.dumps({**body, "meta_sha256": _json_hash(body)}, indent=1))
+    (partial / "meta.json").write_text(json.dumps({**body, "meta_sha256": json_hash(body)}, indent=1))
     for path in partial.iterdir():
         _sync(path)
     _replace_folder(partial, final)
@@ -91,7 +93,7 @@ def verify_checkpoint(path: Path) -> dict[str, Any]:
         file = path / name
         if not file.is_file():
             raise CheckpointError(f"the checkpoint file {file} is missing.{_offer(path)}")
-        if _sha256(file) != expected:
+        if file_hash(file) != expected:
             raise CheckpointError(
                 f"the checkpoint file {file} is truncated or altered (SHA-256 differs).{_offer(path)}"
             )
@@ -113,7 +115,7 @@ def read_meta(path: Path) -> dict[str, Any]:
         raise CheckpointError(
             f"the checkpoint file {file} is missing, truncated or altered.{_offer(path)}"
         ) from error
-    if claimed != _json_hash(meta):
+    if claimed != json_hash(meta):
         raise CheckpointError(f"the checkpoint file {file} is altered (SHA-256 differs).{_offer(path)}")
     if version != SCHEMA_VERSION:
         raise CheckpointError(
@@ -130,7 +132,7 @@ def read_tensors(path: Path, stem: str) -> dict[str, Tensor]:
         CheckpointError: If the file is missing, truncated or altered.
     """
     meta, file = read_meta(path), path / f"{stem}.safetensors"
-    if not file.is_file() or _sha256(file) != meta["sha256"].get(file.name):
+    if not file.is_file() or file_hash(file) != meta["sha256"].get(file.name):
         raise CheckpointError(f"the checkpoint file {file} is missing, truncated or altered.{_offer(path)}")
     try:
         return load_file(file)
@@ -202,10 +204,12 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
-def _sha256(path: Path) -> str:
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file, hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _json_hash(value: Mapping[str, Any]) -> str:
+def json_hash(value: Mapping[str, Any]) -> str:
+    """SHA-256 of JSON-able values with sorted keys, hexadecimal."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()

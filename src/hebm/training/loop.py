@@ -14,6 +14,7 @@ from lightning_fabric import Fabric
 from hebm.build import build_images, build_model
 from hebm.config import RunConfig
 from hebm.data import ResidentImages, epoch_order
+from hebm.detection import build_score
 from hebm.errors import DataError, HebmError, NonFiniteError, RunDirectoryError
 from hebm.learners import PosteriorLatents
 from hebm.models import JointModel
@@ -26,6 +27,7 @@ from hebm.training.checkpoint import (
     write_checkpoint,
 )
 from hebm.training.collectives import any_process, mean_over_processes
+from hebm.training.detectors import calibrate_if_needed
 from hebm.training.devices import deterministic_kernels, make_fabric
 from hebm.training.environment import describe_environment, package_version
 from hebm.training.guard import check_divergence, require_another_try
@@ -94,11 +96,13 @@ def train(
 
     Raises:
         RunDirectoryError: If the directory holds something else; nothing is written.
+        ConfigError: If the configured anomaly score is unknown; nothing is written.
         DataError: If the images are missing or unreadable; nothing is written.
         DivergenceError: If training diverged in spite of all rollbacks.
         InterruptedTrainingError: If a signal stopped it; a checkpoint has been written.
     """
     run = Run(Path(run_dir))
+    build_score(config.detection.score)
     fabric = make_fabric(config, device=device, devices=devices)
     if fabric.is_global_zero:
         check_run_directory(run, config, resume=resume)
@@ -107,6 +111,9 @@ def train(
         session = _Session(config, run, fabric, ResidentImages(images, fabric.device), progress)
         session.begin(resume=resume)
         session.advance()
+        if config.detection.calibrate_after_training and fabric.is_global_zero:
+            session.calibrate()
+    fabric.barrier()
     return run
 
 
@@ -346,6 +353,17 @@ class _Session:
     def _say_refused(self, reasons: list[str]) -> None:
         for reason in reasons:
             self._say({"event": "checkpoint_refused", "reason": reason})
+
+    def calibrate(self) -> None:
+        """Calibrate what new images are judged by; a run whose held-out images are not there is told so."""
+        score = self.config.detection.score
+        trouble = calibrate_if_needed(self.run, score, device=self.fabric.device)
+        if trouble is not None and self.progress is not None:
+            self.progress(
+                {"event": "not_calibrated", "reason": f"`hebm detect` is not calibrated: {trouble}"}
+            )
+        elif trouble is not None:
+            logger.warning("`hebm detect` is not calibrated: %s", trouble)
 
     def save(self) -> None:
         """Write a checkpoint (first process only; all hold the same state)."""
