@@ -76,7 +76,9 @@ def _event_text(record: dict[str, Any]) -> str:
                 f"from step {record['step']:,} the prior learns alone, on the latents of all training images"
             )
         case "prior_fitted":
-            return f"fitted in {record['duration_s']:.0f} s{_mixture_text(record)}"
+            seconds = record.get("duration_s")
+            duration = "" if seconds is None else f" in {seconds:.0f} s"
+            return f"fitted{duration}{_mixture_text(record)}"
         case _:
             return str(record.get("reason", record))
 
@@ -87,7 +89,9 @@ def _mixture_text(record: dict[str, Any]) -> str:
         f"{c['n_components']} components {c['held_out_log_density']:.2f}"
         for c in record.get("mixture_candidates", [])
     ]
-    return f" (held-out log-density in nats: {', '.join(tried)})" if tried else ""
+    left_out = record.get("mixture_left_out", [])
+    few = f"; too few images for {', '.join(map(str, left_out))}" if left_out else ""
+    return f" (held-out log-density in nats: {', '.join(tried)}{few})" if tried else ""
 
 
 def _minutes(seconds: float) -> str:

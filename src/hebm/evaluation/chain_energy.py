@@ -1,11 +1,17 @@
-"""Energy along the prior's chain, beside the energy of latents inferred from held-out images."""
+"""Energy along the prior's chain, beside the energy of latents inferred from held-out images.
+
+Chains of a sampler that tunes itself on the way, or goes through noise levels, cannot be continued: there every length
+is a run from the start, and a step of a diffused prior one of each noise level.
+"""
 
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from hebm.evaluation.chain_walks import own_chains
 from hebm.evaluation.generate import BLOCK
+from hebm.latents import flatten_latents, unflatten_latents
 from hebm.models import JointModel
 from hebm.randomness import named_generator
 
@@ -27,24 +33,26 @@ def energy_along_chain(
 
     Returns:
         ``step``, ``mean``, ``sd`` (nats), ``posterior_mean``, ``posterior_sd``; None without an energy.
+
+    Raises:
+        NonFiniteError: If a chain left the finite numbers.
     """
-    energy, density = model.prior.energy, model.prior.density()
+    energy = model.prior.energy
     if energy is None:
         return None
-    generator = named_generator(seed, "chain", device=model.device)
-    state = model.prior.sample_base(BLOCK, like=next(model.parameters()), generator=generator)
+
+    def stream(name: str) -> torch.Generator:
+        return named_generator(seed, "chain", name, device=model.device)
+
+    start = model.prior.sample_base(BLOCK, like=next(model.parameters()), generator=stream("start"))
     steps = sorted({round(i * n_steps / (n_points - 1)) for i in range(n_points)})
-    means, sds, at = [], [], 0
-    for step in steps:
-        state = model.sampler(density, state, n_steps=step - at, generator=generator).latents
-        values, at = energy(state), step
-        means.append(values.mean().item())
-        sds.append(values.std().item())
-    posterior = energy(model.encode(held_out.to(model.device)).sample(generator))
+    walk = own_chains(model).walk(flatten_latents(start), steps, lambda: stream("moves"))
+    values = [energy(unflatten_latents(flat, model.level_dims)) for flat, _ in walk]
+    posterior = energy(model.encode(held_out.to(model.device)).sample(stream("posterior")))
     return {
         "step": steps,
-        "mean": means,
-        "sd": sds,
+        "mean": [v.mean().item() for v in values],
+        "sd": [v.std().item() for v in values],
         "posterior_mean": posterior.mean().item(),
         "posterior_sd": posterior.std().item(),
     }

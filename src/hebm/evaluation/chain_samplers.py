@@ -11,9 +11,16 @@ import torch
 from torch import Tensor
 
 from hebm.config import McmcConfig, RunConfig
-from hebm.evaluation.chain_walks import ChainSampler, Chart, KernelChains, SegmentChains, chart_of
+from hebm.evaluation.chain_walks import (
+    ChainSampler,
+    Chart,
+    KernelChains,
+    SegmentChains,
+    chart_of,
+    own_chains,
+)
 from hebm.models import JointModel
-from hebm.priors import GaussianPrior, RecoveryPrior
+from hebm.priors import GaussianPrior
 from hebm.randomness import named_generator
 from hebm.samplers import (
     HMC,
@@ -84,10 +91,7 @@ def make_samplers(model: JointModel, config: RunConfig, pilot: Tensor, *, seed: 
     if not isinstance(getattr(model.prior, "base", None), GaussianPrior):
         makers["independence"] = lambda: SegmentChains(IndependenceChains(), model, is_exact=True)
     if own not in makers:
-        n_levels = len(model.prior.sigmas) if isinstance(model.prior, RecoveryPrior) else 1
-        makers[own] = lambda: SegmentChains(
-            model.sampler, model, is_exact=False, evaluations_per_move=n_levels, can_continue=False
-        )
+        makers[own] = lambda: own_chains(model)
     return makers
 
 

@@ -14,10 +14,26 @@ from torch import Tensor
 from hebm.errors import NonFiniteError, UnsupportedError
 from hebm.latents import flatten_latents, unflatten_latents
 from hebm.models import JointModel, PriorSampler
-from hebm.priors import GaussianPrior
-from hebm.samplers import LogDensity, ParallelTempering, evaluate_state
+from hebm.priors import GaussianPrior, RecoveryPrior
+from hebm.samplers import (
+    IndependenceChains,
+    LogDensity,
+    ParallelTempering,
+    ShortRunLangevin,
+    WhitenedChains,
+    evaluate_state,
+)
 
-__all__ = ["ChainSampler", "Chart", "DivergedError", "KernelChains", "Noise", "SegmentChains", "chart_of"]
+__all__ = [
+    "ChainSampler",
+    "Chart",
+    "DivergedError",
+    "KernelChains",
+    "Noise",
+    "SegmentChains",
+    "chart_of",
+    "own_chains",
+]
 
 Noise = Callable[[], torch.Generator]
 """Makes the generator of a walk, in its first state."""
@@ -97,6 +113,18 @@ def chart_of(model: JointModel) -> Chart:
 
 def _same(flat: Tensor) -> Tensor:
     return flat
+
+
+def own_chains(model: JointModel) -> "SegmentChains":
+    """The chains of a model's own sampler, as samples are drawn with."""
+    n_levels = len(model.prior.sigmas) if isinstance(model.prior, RecoveryPrior) else 1
+    return SegmentChains(
+        model.sampler,
+        model,
+        is_exact=False,
+        evaluations_per_move=n_levels,
+        can_continue=isinstance(model.sampler, ShortRunLangevin | WhitenedChains | IndependenceChains),
+    )
 
 
 @dataclass(frozen=True)

@@ -99,9 +99,9 @@ class _Comparison:
         self.own = own_sampler(model)
         self.makers = make_samplers(model, config, images.posterior(0), seed=seed)
         self.notes: list[str] = []
-        if config.sampler.sampling_steps not in (None, self.n_steps):
+        if (sampling := config.sampler.n_sampling_steps) != self.n_steps:
             self.notes.append(
-                f"K is the {self.n_steps} steps of training; samples are drawn with {config.sampler.sampling_steps}."
+                f"K is the {self.n_steps} steps of training; samples are drawn with {sampling}."
             )
 
     def results(self) -> dict[str, Any]:

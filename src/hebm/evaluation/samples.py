@@ -3,7 +3,7 @@ r"""Suite ``samples``: how close samples and reconstructions come to held-out im
 The reference is the whole test split. ``fd_reconstruction`` is the floor: the same held-out images through
 encoder and generator. ``prior_gap`` = fd_prior / fd_reconstruction; 1 means that a sample of the prior is as good
 as a reconstruction. ``fd_halves``, the distance between two halves of the test split, says how much of a
-distance is sampling noise. ``fd_longer_chain`` is fd_prior with chains three times as long as in training: where it
+distance is sampling noise. ``fd_longer_chain`` is fd_prior with chains three times as long as a sample's: where it
 is larger, the short-run chains have not converged, and the number of steps belongs to the model.
 ``fd_train_posterior`` is the distance of decoded posterior draws of *training* images: what a prior that met the
 aggregate posterior of the training images exactly would have. Where training and test split differ (MNIST's do) it is
@@ -74,12 +74,12 @@ def evaluate_samples(model: JointModel, config: RunConfig, *, seed: int) -> dict
     rebuilt = extract_features(
         extractor, _watched(reconstructions(model, image_batches(test.images)), quality)
     )
-    longer_steps = LONGER_CHAIN * config.sampler.n_steps
+    n_steps = config.sampler.n_sampling_steps
     prior, base, longer = (
         extract_features(
             extractor, images_from_prior(model, config.evaluation.n_samples, seed=seed, n_steps=steps)
         )
-        for steps in (None, 0, longer_steps)
+        for steps in (None, 0, LONGER_CHAIN * n_steps)
     )
     inferred = extract_features(extractor, _train_posterior(model, train, config.evaluation.n_samples, seed))
     others = {
@@ -97,8 +97,8 @@ def evaluate_samples(model: JointModel, config: RunConfig, *, seed: int) -> dict
         "is_standard_inception": extractor.is_standard_inception,
         "n_samples": config.evaluation.n_samples,
         "n_reference": len(test),
-        "n_steps": config.sampler.n_steps,
-        "energy_along_chain": _chain(model, test, config, seed),
+        "n_steps": n_steps,
+        "energy_along_chain": _chain(model, test, LONGER_CHAIN * n_steps, seed),
     }
 
 
@@ -146,7 +146,6 @@ def _manifold(real: Tensor, prior: Tensor, config: RunConfig, seed: int) -> dict
     }
 
 
-def _chain(model: JointModel, test: ImageSet, config: RunConfig, seed: int) -> dict[str, Any] | None:
+def _chain(model: JointModel, test: ImageSet, n_steps: int, seed: int) -> dict[str, Any] | None:
     images = torch.cat(list(image_batches(test.images[:N_CHAIN_IMAGES])))
-    n_steps = LONGER_CHAIN * config.sampler.n_steps
     return energy_along_chain(model, images, n_steps=n_steps, seed=seed)

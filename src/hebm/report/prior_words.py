@@ -52,14 +52,17 @@ def prior_words(run: RunFiles) -> str:
 
 def drawing_words(run: RunFiles) -> str | None:
     """How a sample is drawn; None where that is exact."""
-    n_steps, step_size = dig(run.config, "sampler", "n_steps"), dig(run.config, "sampler", "step_size")
+    n_steps, step_size = dig(run.config, "sampler", "sampling_steps"), dig(run.config, "sampler", "step_size")
+    if n_steps is None:
+        n_steps = dig(run.config, "sampler", "n_steps")
     if not run.has_energy or n_steps is None:
         return None
-    kind = dig(run.config, "sampler", "kind") or "auto"
+    is_diffused = run.prior_kind == "recovery"  # its chains are of one kind, whatever the configuration says
+    kind = "langevin" if is_diffused else dig(run.config, "sampler", "kind") or "auto"
     proposes = dig(run.config, "prior", "base") in ("mixture", "vamp")
     if kind == "independence" or (kind == "auto" and proposes):
         return f"{n_steps} proposals from the base"
     if kind == "metropolis":
         return f"{n_steps} Metropolis-adjusted Langevin steps"
-    per_level = " per noise level" if run.prior_kind == "recovery" else ""
+    per_level = " per noise level" if is_diffused else ""
     return f"{n_steps} Langevin steps{per_level}, η\u00a0=\u00a0{number_text(step_size)}"
