@@ -85,7 +85,8 @@ def _goals(rows: list[dict[str, Any]]) -> list[str]:
     lines = []
     for group, case, peer, goal in GOALS:
         for row in rows:
-            if row["group"] == group and row["case"].startswith(case) and peer in row["speedup"]:
+            named = f"{row['case']},".startswith(f"{case},")  # batch 100 is not batch 1000
+            if row["group"] == group and named and peer in row["speedup"]:
                 reached = row["speedup"][peer][1]
                 verdict = "reached" if reached >= goal else "**not reached**"
                 lines.append(f"| {group}: {case}, against {peer} | {goal:g} | {reached:.2f} | {verdict} |")

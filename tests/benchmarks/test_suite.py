@@ -94,6 +94,15 @@ def test_the_page_says_what_is_reached_and_what_not() -> None:
     assert "**not reached**" in performance_page.page([slower])
 
 
+def test_an_aim_is_that_of_its_own_size() -> None:
+    """Batch 100 is not batch 1000, and not 10000."""
+    larger = result()
+    larger["rows"][0]["case"] = "50 latents, 2×100, batch 10000"
+    assert "| aim," not in performance_page.page([larger])
+    larger["rows"][0]["case"] = "50 latents, 2×100, batch 1000"
+    assert performance_page.page([larger]).count("against torchebm |") == 1
+
+
 def test_the_suite_writes_json_and_prints_a_table(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

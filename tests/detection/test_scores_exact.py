@@ -226,6 +226,15 @@ def test_the_ratio_is_the_difference_of_the_two_bounds() -> None:
     )
 
 
+def test_every_posterior_draw_has_base_draws_of_its_own() -> None:
+    """With a posterior that is a point, a second draw changes the bound by its base draws alone."""
+    model = linear_model()
+    with torch.no_grad():
+        model.encoder.log_scale.fill_(-20)
+    one, two = (score_images(model, images(model), f"l_above:n_draws={n},n_base=8") for n in (1, 2))
+    assert ((one - two).abs() > 1e-3).all()
+
+
 def test_the_mode_takes_the_most_probable_of_the_base_draws() -> None:
     """With many draws the distortion above falls to that of the conditional's mode."""
     model = linear_model()
@@ -279,8 +288,8 @@ def test_a_poor_item_is_annealed_and_the_others_are_not() -> None:
     model = linear_model("full", energy=6.0)
     latents = unflatten_latents(Exact(model, images(model)).mean, model.level_dims)
 
-    def drawn(share: float) -> tuple[Tensor, Tensor]:
-        options = ConditionalOptions(64, 4, min_ess_share=share)
+    def drawn(share: float, n_particles: int = 64) -> tuple[Tensor, Tensor]:
+        options = ConditionalOptions(64, 4, min_ess_share=share, n_particles=n_particles)
         result = ConditionalSampler(model.prior, [2], options, seed=0).draw(latents)
         return result.log_normalizer, flatten_latents(result.latents).view(len(latents[0]), -1)
 
@@ -296,6 +305,7 @@ def test_a_poor_item_is_annealed_and_the_others_are_not() -> None:
         counts.append(int(annealed.sum()))
     assert counts == sorted(counts)
     assert counts[-1] > 0
+    assert torch.equal(drawn(0.0, n_particles=7)[0], never[0])
     assert (never[1] != always[1]).any(1).all()
 
 

@@ -20,7 +20,9 @@ def fault(monkeypatch: pytest.MonkeyPatch, *, at_step: int, times: int, spoil: s
     healthy = TrainingStep.__call__
     hits: list[int] = []
 
-    def faulty(self: TrainingStep, x: torch.Tensor, *, kl_weight: float) -> dict[str, torch.Tensor]:
+    def faulty(
+        self: TrainingStep, x: torch.Tensor, *, kl_weight: float, learns_prior: bool
+    ) -> dict[str, torch.Tensor]:
         if self.state.step == at_step and len(hits) < times:
             hits.append(at_step)
             net = self.state.model.generator if spoil == "generator" else self.state.model.prior.energy
@@ -31,7 +33,7 @@ def fault(monkeypatch: pytest.MonkeyPatch, *, at_step: int, times: int, spoil: s
                         parameter.mul_(1e3)
                     else:
                         parameter.fill_(math.nan)
-        return healthy(self, x, kl_weight=kl_weight)
+        return healthy(self, x, kl_weight=kl_weight, learns_prior=learns_prior)
 
     monkeypatch.setattr(TrainingStep, "__call__", faulty)
     return hits

@@ -19,7 +19,7 @@ arXiv:2104.08279, for outlier tests by conformal p-values.
 import math
 
 import torch
-from scipy.stats import beta
+from scipy.special import betaincinv
 from torch import Tensor
 
 from hebm.errors import ConfigError, DataError, NonFiniteError
@@ -87,8 +87,9 @@ def rate_interval(n: int, rate: float, *, coverage: float = 0.95) -> tuple[float
         ConfigError: If the rate is below 1 / (n + 1).
     """
     rank = _rank(n, rate)
-    low, high = beta.interval(coverage, rank, n + 1 - rank)
-    return float(low), float(high)
+    outside = (1 - coverage) / 2
+    low, high = (float(betaincinv(rank, n + 1 - rank, q)) for q in (outside, 1 - outside))
+    return low, high
 
 
 def _ordered(calibration: Tensor) -> Tensor:
