@@ -527,7 +527,7 @@ def test_a_mixture_of_more_components_than_images_is_left_out_and_told() -> None
         learner.prepare(posterior(1), generator=generator)
 
 
-@pytest.mark.parametrize(("n_images", "n_draws"), [(4000, 1), (120, 1), (100, 2), (20, 6)])
+@pytest.mark.parametrize(("n_images", "n_draws"), [(4000, 1), (120, 1), (111, 1), (100, 2), (20, 6)])
 def test_few_images_give_several_draws_each(
     n_images: int, n_draws: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
