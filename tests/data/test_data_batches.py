@@ -111,13 +111,13 @@ def test_an_image_set_checks_what_it_is_given() -> None:
 
 
 def test_the_list_of_sources_says_what_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """HEBM_DATA is where sets are looked for; digits are always there, others when their files are."""
+    """HEBM_DATA is where sets are looked for; digits and `factors` are always there, others when files are."""
     monkeypatch.setenv("HEBM_DATA", str(tmp_path))
     assert data_root() == tmp_path
     (tmp_path / "svhn").mkdir()
     (tmp_path / "svhn" / "test_32x32.mat").touch()
     status = {source.name: source for source in list_sources()}
-    assert [name for name, source in status.items() if source.present] == ["digits", "svhn"]
+    assert [name for name, source in status.items() if source.present] == ["digits", "factors", "svhn"]
     assert status["svhn"].splits_present == ("test",)
     assert status["svhn"].folder == tmp_path / "svhn"
     assert status["cifar10"].downloadable
