@@ -1,9 +1,13 @@
 """Options and fixtures for all tests: `--device`, seeded generators, one thread."""
 
+import os
 from collections.abc import Callable, Iterator
 
 import pytest
 import torch
+
+if not torch.cuda.is_available():
+    os.environ["TRITON_INTERPRET"] = "1"  # read when Triton is first imported, which torch may do in any test
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
