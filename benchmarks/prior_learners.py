@@ -21,6 +21,7 @@ from hebm.config import RunConfig
 from hebm.data import ResidentImages
 from hebm.errors import HebmError
 from hebm.evaluation import images_from_prior
+from hebm.evaluation.log_z import interval_around
 from hebm.features import FeatureExtractor, build_extractor, extract_features, image_batches
 from hebm.latents import unflatten_latents
 from hebm.learners import PosteriorLatents, fit_two_phase, fitted
@@ -131,8 +132,8 @@ def log_z_interval(
         drawn = [prior.sample_base(20_000, like=like, generator=generator) for _ in range(5)]
         found = importance_log_normalizer(-torch.cat([prior._energy(z) for z in drawn]))
         if found.ess > 2000:
-            estimate, error = found.log_normalizer.item(), 2 * found.se.item()
-            return estimate - error, estimate + error, {"log_z_method": "importance"}
+            estimate, error = found.log_normalizer.item(), found.se.item()
+            return *interval_around(estimate, estimate, error, error), {"log_z_method": "importance"}
     base = prior.base
     target = prior.density()
     bracket = bracket_log_normalizer(
@@ -142,8 +143,9 @@ def log_z_interval(
         kernel=HMC(0.2, 5),
         generator=generator,
     )
-    lower, upper = bracket.lower.item(), bracket.upper.item()
-    interval = lower - 2 * bracket.lower_se.item(), upper + 2 * bracket.upper_se.item()
+    parts = (bracket.lower, bracket.upper, bracket.lower_se, bracket.upper_se)
+    lower, upper, lower_se, upper_se = (part.item() for part in parts)
+    interval = interval_around(lower, upper, lower_se, upper_se)
     return *interval, {"log_z_method": "annealed", "log_z_bracket": [lower, upper]}
 
 
