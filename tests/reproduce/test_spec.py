@@ -75,6 +75,7 @@ def test_an_unknown_name_or_size_is_refused_with_the_known_ones() -> None:
         ("instead: digits", "instead: digit", "columns.fashion.instead names 'digit'"),
         ("preset: fashion_mnist", "preset: fashion", "columns.fashion.preset names 'fashion'"),
         ("row: joint", "row: joints", "published ours names 'joints'"),
+        ("row: joint", "row: joint, also: [others]", "published ours names 'others'"),
         ("{digits: 0.25}", "{digit: 0.25}", "published theirs names 'digit'"),
         ("columns: [digits, fashion]", "columns: [digits, svhn]", "sizes.small names 'svhn'"),
         ("{other: [data", "{others: [data", "sizes.small names 'others'"),

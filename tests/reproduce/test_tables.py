@@ -153,10 +153,36 @@ def test_where_lower_is_better_a_negative_difference_is(bad: float, word: str, g
 
 
 def test_one_seed_decides_nothing() -> None:
-    """Neither good nor bad without an error."""
-    found = findings(make_tables(plan(published=()), [RECORDS[0], RECORDS[3]]), plan().spec)
-    assert {f.is_good for f in found} == {None}
-    assert all("one seed, so no error" in f.text for f in found)
+    """Neither good nor bad without an error; said once, not once for each place."""
+    (found,) = findings(make_tables(plan(published=()), [RECORDS[0], RECORDS[3]]), plan().spec)
+    assert found.is_good is None
+    assert (
+        found.text == "2 differences to controls rest on one seed, which gives no error and decides nothing."
+    )
+
+
+def test_a_published_number_is_held_against_every_row_it_names() -> None:
+    """The row it stands beside, and those in `also`, such as the declared one; a miss comes first."""
+    published = (
+        {"label": "ours", "measure": "good", "row": "joint", "also": ["gaussian"], "values": {"digits": 0.6}},
+    )
+    spec = toy_spec(published=published)
+    tables = make_tables(Plan(spec, "small", ("digits",), 3, ()), RECORDS)
+    texts = [f.text for f in findings(tables, spec)]
+    assert texts[0] == "goodness, digits: twin has 0.500, not above the published 0.600 (3 seeds)."
+    assert "goodness, digits: with energy has 0.800, above the published 0.600 (3 seeds)." in texts
+    assert tables[0].published == ()
+
+
+def test_a_published_number_whose_rows_were_not_run_stands_alone() -> None:
+    """It keeps a row of its own as long as the row it belongs to is not there, and is still held against the others."""
+    published = (
+        {"label": "ours", "measure": "good", "row": "other", "also": ["joint"], "values": {"digits": 0.6}},
+    )
+    spec = toy_spec(published=published)
+    (table, _) = make_tables(Plan(spec, "small", ("digits",), 3, ()), RECORDS)
+    assert [p.label for p in table.published] == ["ours"]
+    assert table.lines[0].entries["digits"].published == 0.6
 
 
 def test_a_measure_without_direction_gives_neither_findings_nor_differences() -> None:
@@ -167,6 +193,7 @@ def test_a_measure_without_direction_gives_neither_findings_nor_differences() ->
     tables = make_tables(bare, RECORDS)
     assert findings(tables, bare.spec) == []
     assert len(grids(tables[0], bare.spec)) == 1
+    assert findings(make_tables(bare, [RECORDS[0], RECORDS[3]]), bare.spec) == []  # one seed of it, too
 
 
 def test_json_keeps_every_seed_unrounded() -> None:

@@ -89,7 +89,14 @@ class Published(Config):
     sd: dict[str, float] = Field(default_factory=dict)
     row: str | None = None
     """Key of our row that it stands beside; a row of its own alone if null."""
+    also: tuple[str, ...] = ()
+    """Keys of further rows of ours that are measured against it, such as the declared one."""
     note: str = ""
+
+    @property
+    def rows(self) -> tuple[str, ...]:
+        """Keys of all rows of ours that are measured against it."""
+        return (*([self.row] if self.row else []), *self.also)
 
 
 class Size(Config):
@@ -163,7 +170,7 @@ class Spec(Config):
         for published in self.published:
             found += [(f"published {published.label}", published.measure, self.measures)]
             found += [(f"published {published.label}", name, self.columns) for name in published.values]
-            found += [(f"published {published.label}", name, rows) for name in [published.row] if name]
+            found += [(f"published {published.label}", name, rows) for name in published.rows]
         for key, size in self.sizes.items():
             found += [(f"sizes.{key}", name, self.columns) for name in size.columns]
             found += [(f"sizes.{key}", name, self.runs) for name in (*(size.runs or ()), *size.run_overrides)]

@@ -89,7 +89,7 @@ def _line(
     for column in columns:
         ours = values[row.key][column]
         theirs = values.get(row.control or "", {}).get(column, {})
-        paper = next((p.values[column] for p in published if p.row == row.key and column in p.values), None)
+        paper = next((p.values[column] for p in published if row.key in p.rows and column in p.values), None)
         entries[column] = Entry(summarise(ours), ours, paper, paired_difference(ours, theirs))
     return Line(row, control, entries)
 

@@ -19,22 +19,31 @@ class Finding:
 
 def findings(tables: Sequence[Table], spec: Spec) -> list[Finding]:
     """Compare every row with its control and with the published value; what speaks against it comes first."""
+    directed = [table for table in tables if table.measure.higher_is_better is not None]
     found = [
         finding
-        for table in tables
-        if table.measure.higher_is_better is not None
+        for table in directed
         for line in table.lines
         for column, entry in line.entries.items()
         for finding in _of_entry(table, line, spec.columns[column].label, entry)
     ]
-    return sorted(found, key=lambda finding: {False: 0, None: 1, True: 2}[finding.is_good])
+    order = {False: 0, None: 1, True: 2}
+    return sorted([*found, *_undecided(directed)], key=lambda finding: order[finding.is_good])
+
+
+def _undecided(tables: Sequence[Table]) -> list[Finding]:
+    """One sentence about all differences that rest on a single seed."""
+    entries = [entry for table in tables for line in table.lines for entry in line.entries.values()]
+    n = sum(entry.difference is not None and entry.difference.se is None for entry in entries)
+    what = "One difference to a control rests" if n == 1 else f"{n} differences to controls rest"
+    return [Finding(f"{what} on one seed, which gives no error and decides nothing.", None)] if n else []
 
 
 def _of_entry(table: Table, line: Line, column: str, entry: Entry) -> Iterator[Finding]:
     if entry.summary is None:
         return
     digits, name = table.measure.digits, f"{table.measure.label}, {column}: {line.row.label}"
-    if line.control is not None and entry.difference is not None:
+    if line.control is not None and entry.difference is not None and entry.difference.se is not None:
         yield _against_control(name, line.control.label, entry, table)
     if entry.published is not None:
         ahead = _is_better(entry.summary.mean - entry.published, table)
@@ -46,12 +55,9 @@ def _of_entry(table: Table, line: Line, column: str, entry: Entry) -> Iterator[F
 
 
 def _against_control(name: str, control: str, entry: Entry, table: Table) -> Finding:
-    assert entry.difference is not None
     digits, found = table.measure.digits, entry.difference
-    text = f"{name} − {control} = {found.mean:+.{digits}f}"
-    if found.se is None:
-        return Finding(f"{text} (one seed, so no error).", None)
-    text += f" ± {found.se:.{digits}f} ({_seeds(found.n)})"
+    assert found is not None
+    text = f"{name} − {control} = {found.mean:+.{digits}f} ± {found.se:.{digits}f} ({_seeds(found.n)})"
     better = _is_better(found.mean, table)
     if not found.is_clear:
         return Finding(f"{text}: within two standard errors, no difference shown.", False)
