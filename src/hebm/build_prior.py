@@ -17,6 +17,7 @@ from hebm.learners import (
     PriorLearner,
     RecoveryLearner,
     TiltedLearner,
+    fewest_images,
     spread_components_,
 )
 from hebm.models import PriorSampler
@@ -41,7 +42,7 @@ from hebm.samplers import (
     WhitenedChains,
 )
 
-__all__ = ["adam", "build_learner", "build_prior", "build_sampler"]
+__all__ = ["adam", "build_learner", "build_prior", "build_sampler", "images_needed"]
 
 AnyPrior = (
     GaussianPrior
@@ -142,6 +143,16 @@ def build_learner(
     energy = _energy_learner(config, prior, streams)
     base = _base_learner(config, prior.base, streams) if isinstance(prior, JointPrior) else None
     return energy if base is None else TiltedLearner(base, energy)
+
+
+def images_needed(section: PriorConfig) -> int:
+    """How many training images the fit of the prior needs, known before any work is done."""
+    fitted = section.base if section.has_energy else section.kind
+    if fitted == "vamp":
+        return max(section.n_components)
+    if fitted == "mixture" and section.is_two_phase:
+        return fewest_images(section.n_components)
+    return 1
 
 
 def _base_learner(

@@ -15,8 +15,9 @@ from tests.training.tiny import tiny_config
 from torch import Tensor
 
 import hebm
+from hebm.build_prior import images_needed
 from hebm.config import load_config
-from hebm.errors import ConfigError, RunDirectoryError
+from hebm.errors import ConfigError, DataError, RunDirectoryError
 from hebm.priors import JointPrior, MixturePrior, StagedEnergy
 from hebm.training import InterruptedTrainingError, Run, train
 from hebm.training.checkpoint import read_tensors
@@ -325,3 +326,34 @@ def test_the_folder_preset_learns_from_a_few_small_images(tmp_path: Path) -> Non
     assert (last["phase"], last["step"]) == ("energy", 26)
     assert math.isfinite(last["energy_data"] - last["energy_prior"])
     assert torch.isfinite(hebm.load(run.directory).sample(4)).all()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "limit", "needed"),
+    [
+        (("prior.kind=mixture", "prior.n_components=[90, 30]"), 32, 33),
+        (("prior.kind=importance", "prior.base=mixture", "prior.n_components=[90, 30]"), 32, 33),
+        (("prior.kind=vamp", "prior.n_components=[90, 30]"), 89, 90),
+    ],
+)
+def test_too_few_images_for_the_prior_are_refused_before_any_work(
+    overrides: tuple[str, ...], limit: int, needed: int, tmp_path: Path
+) -> None:
+    """A tenth of 33 images, 3, is held out, 30 are left; nothing is written. As many as are needed do train."""
+    short = [*LENGTHS, *overrides, "prior.training=two_phase", "trainer.max_steps=1", *PHASES[1:]]
+    short.append("trainer.energy_only_steps=1")
+    with pytest.raises(DataError, match=f"{limit} training images, but {needed} are needed to fit a prior"):
+        train(tiny_config(*short, f"data.limit={limit}"), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+    train(tiny_config(*short, f"data.limit={needed}"), tmp_path / "run")
+
+
+def test_a_prior_that_is_fitted_to_nothing_needs_no_more_than_a_batch() -> None:
+    """A twin keeps the sizes of its run's mixture, and a mixture learned by gradient is fitted to no one."""
+    sizes = "prior.n_components=[90]"
+    for overrides in (
+        ("prior.kind=gaussian", "prior.base=mixture"),
+        ("prior.kind=mixture", "prior.training=joint"),
+        ("prior.kind=joint", "prior.base=standard"),
+    ):
+        assert images_needed(tiny_config(*overrides, sizes).prior) == 1

@@ -2,7 +2,7 @@
 
 from hebm.learners.base import PriorLearner
 from hebm.learners.contrastive import ContrastiveLearner
-from hebm.learners.fitted import ExemplarLearner, FullGaussianLearner, MixtureLearner
+from hebm.learners.fitted import ExemplarLearner, FullGaussianLearner, MixtureLearner, fewest_images
 from hebm.learners.importance import ImportanceLearner
 from hebm.learners.likelihood import LikelihoodLearner, spread_components_
 from hebm.learners.noise_contrastive import NoiseContrastiveLearner
@@ -25,6 +25,7 @@ __all__ = [
     "TiltedLearner",
     "TwoPhaseGuard",
     "TwoPhaseHistory",
+    "fewest_images",
     "fit_two_phase",
     "spread_components_",
 ]

@@ -1,6 +1,7 @@
 """Normalised priors that are fitted at once: a Gaussian, a mixture, a mixture of encoder outputs."""
 
 from collections.abc import Sequence
+from itertools import count
 from typing import Any
 
 import torch
@@ -9,10 +10,10 @@ from torch.optim import Optimizer
 
 from hebm.errors import LatentShapeError
 from hebm.latents import Latents
-from hebm.learners.posterior import PosteriorLatents
+from hebm.learners.posterior import PosteriorLatents, held_out_size
 from hebm.priors import FullGaussianPrior, MixturePrior, VampPrior, fit_mixture
 
-__all__ = ["ExemplarLearner", "FullGaussianLearner", "MixtureLearner"]
+__all__ = ["ExemplarLearner", "FullGaussianLearner", "MixtureLearner", "fewest_images"]
 
 HELD_OUT = 0.1
 DRAWS_PER_LATENT = 50  # at least, of all images together: the covariance of few draws is singular
@@ -95,6 +96,12 @@ class MixtureLearner(_Fitted):
         left_out = [size for size in self.n_components if size not in sizes]
         found: dict[str, Any] = {"mixture_candidates": [candidate._asdict() for candidate in fit.candidates]}
         return found | {"mixture_left_out": left_out} if left_out else found
+
+
+def fewest_images(n_components: Sequence[int]) -> int:
+    """The fewest images of which a mixture of any of these sizes can be fitted, a tenth of them being held out."""
+    sizes = count(min(n_components) + 1)
+    return next(n for n in sizes if n - held_out_size(HELD_OUT, n) >= min(n_components))
 
 
 def _draws(posterior: PosteriorLatents, n_draws: int, generator: torch.Generator) -> Tensor:

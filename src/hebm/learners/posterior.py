@@ -10,7 +10,7 @@ from hebm.errors import LatentShapeError, NonFiniteError
 from hebm.latents import Latents, unflatten_latents
 from hebm.randomness import standard_normal
 
-__all__ = ["PosteriorLatents"]
+__all__ = ["PosteriorLatents", "held_out_size"]
 
 
 @dataclass(frozen=True)
@@ -68,9 +68,14 @@ class PosteriorLatents:
     ) -> tuple["PosteriorLatents", "PosteriorLatents"]:
         """Two disjoint random parts; the second has the given share of the images, and at least one."""
         order = torch.randperm(len(self), generator=generator, device=self.mean.device)
-        n_second = max(1, round(share * len(self)))
+        n_second = held_out_size(share, len(self))
         first, second = order[n_second:], order[:n_second]
         return (
             PosteriorLatents(self.mean[first], self.scale[first], self.level_dims),
             PosteriorLatents(self.mean[second], self.scale[second], self.level_dims),
         )
+
+
+def held_out_size(share: float, n: int) -> int:
+    """A share of n images, at least one of them."""
+    return max(1, round(share * n))

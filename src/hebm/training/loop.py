@@ -12,6 +12,7 @@ import torch
 from lightning_fabric import Fabric
 
 from hebm.build import build_images, build_model
+from hebm.build_prior import images_needed
 from hebm.config import RunConfig
 from hebm.data import ResidentImages, epoch_order
 from hebm.detection import build_score
@@ -125,6 +126,11 @@ def _load_images(config: RunConfig, fabric: Fabric) -> Any:
         raise DataError(
             f"{config.data.name} has {len(images)} training images, fewer than one batch of "
             f"{config.trainer.batch_size}; lower trainer.batch_size."
+        )
+    if len(images) < (needed := images_needed(config.prior)):
+        raise DataError(
+            f"{config.data.name} has {len(images)} training images, but {needed} are needed to fit a prior with "
+            f"prior.n_components={list(config.prior.n_components)}; lower it, or take more images."
         )
     return images
 
