@@ -7,9 +7,10 @@ A block ``<!-- ood DATA PAIR -->`` ... ``<!-- end -->`` of the page is replaced 
 """
 
 import json
-import re
 from pathlib import Path
 from typing import Any
+
+from benchmarks.pages import fill_page
 
 __all__ = ["main"]
 
@@ -117,12 +118,7 @@ def main() -> None:
         blocks[f"ood {record['data']}"] = verdict_list(record)
         for pair in dict.fromkeys(pair for found in record["summary"].values() for pair in found):
             blocks[f"ood {record['data']} {pair}"] = pair_table(record, pair)
-    text = PAGE.read_text(encoding="utf-8")
-    for name, block in blocks.items():
-        place = re.compile(rf"(<!-- {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)
-        text, n = place.subn(lambda m, block=block: f"{m[1]}{block}\n{m[2]}", text)
-        print(f"{name}: {'written' if n else 'has no place in ' + str(PAGE)}")
-    PAGE.write_text(text, encoding="utf-8")
+    fill_page(PAGE, blocks)
 
 
 if __name__ == "__main__":

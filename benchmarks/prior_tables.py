@@ -6,7 +6,6 @@ A block ``<!-- NAME -->`` ... ``<!-- end -->`` of the page is replaced by the ta
 """
 
 import json
-import re
 import statistics
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,8 @@ import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+
+from benchmarks.pages import fill_page
 
 __all__ = ["main"]
 
@@ -142,12 +143,7 @@ def main() -> None:
         tables["lipschitz"] = lipschitz_table(json.loads(path.read_text()))
     if (path := RESULTS / "prior_stability.json").is_file():
         tables["stability"] = stability_table(json.loads(path.read_text()))
-    text = PAGE.read_text(encoding="utf-8")
-    for name, table in tables.items():
-        block = re.compile(rf"(<!-- {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)
-        text, n = block.subn(lambda m, table=table: f"{m[1]}{table}\n{m[2]}", text)
-        print(f"{name}: {'written' if n else 'has no place in ' + str(PAGE)}")
-    PAGE.write_text(text, encoding="utf-8")
+    fill_page(PAGE, tables)
     if records:
         plot_learners(records, PLOTS / "prior-learners.png")
 

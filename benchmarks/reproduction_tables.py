@@ -13,7 +13,9 @@ import re
 from pathlib import Path
 from typing import Any
 
-__all__ = ["fill", "main"]
+from benchmarks.pages import fill_page
+
+__all__ = ["main", "section"]
 
 PAGE = Path("docs/reproduction.md")
 RESULTS = Path("benchmarks/results")
@@ -34,16 +36,13 @@ def copied(source: Path, results: Path) -> list[Path]:
     return copies
 
 
-def fill(page: str, record: dict[str, Any]) -> tuple[str, bool]:
-    """The page with a result in its place, and whether it had one."""
-    name = f"reproduce {record['name']} {record['size']}"
+def section(record: dict[str, Any]) -> str:
+    """What stands in a result's place: its text, one level deeper, and the command after the title."""
     body = re.sub(r"^#", "#" * (DEEPER + 1), record["text"].strip(), flags=re.MULTILINE)
     seeds = f"--seeds {record['n_seeds']}"
     command = f"```bash\nhebm reproduce {record['name']} --size {record['size']} {seeds}\n```"
     title, _, rest = body.partition("\n")
-    block = re.compile(rf"(<!-- {re.escape(name)} -->\n).*?(<!-- end -->)", re.DOTALL)
-    text, n = block.subn(lambda match: f"{match[1]}{title}\n\n{command}\n{rest}\n{match[2]}", page)
-    return text, n > 0
+    return f"{title}\n\n{command}\n{rest}"
 
 
 def main() -> None:
@@ -57,11 +56,10 @@ def main() -> None:
     arguments = parser.parse_args()
     if arguments.source is not None:
         copied(arguments.source, RESULTS)
-    page = PAGE.read_text(encoding="utf-8")
-    for path in sorted(RESULTS.glob("reproduce-*.json")):
-        page, found = fill(page, json.loads(path.read_text(encoding="utf-8")))
-        print(f"{path.name}: {'written' if found else 'has no place in ' + str(PAGE)}")
-    PAGE.write_text(page, encoding="utf-8")
+    records = [
+        json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("reproduce-*.json"))
+    ]
+    fill_page(PAGE, {f"reproduce {r['name']} {r['size']}": section(r) for r in records})
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ Every run must have a twin (``hebm train … --twin``); one seed of training a r
 same configuration are read, not made again. A run and its twin are attacked on the same images, so differences are
 paired. Two standard errors stand beside a mean difference: ``se_runs``, from the runs' own means, and ``se_pairs``,
 from the pairs of images within the runs; the verdict needs more than two of the larger. The numbers go to
-``benchmarks/results/attack-DATA.json``; ``python -m benchmarks.attack_plots`` draws them.
+``benchmarks/results/attack-DATA.json``; ``python -m benchmarks.attack_page`` puts them into docs/detection.md.
 """
 
 import argparse
@@ -21,7 +21,7 @@ from hebm.evaluation import evaluate
 from hebm.training import Run
 from hebm.training.environment import hardware_name
 
-__all__ = ["compare", "main", "summarise"]
+__all__ = ["auddc_table", "compare", "main", "summarise"]
 
 SYSTEMS = ("without_defence", "with_defence")
 COMPARISONS = {
@@ -31,6 +31,7 @@ COMPARISONS = {
     "joint with defence - joint": (("joint", "with_defence"), ("joint", "without_defence")),
     "twin with defence - twin": (("twin", "with_defence"), ("twin", "without_defence")),
 }
+SHOWN = ("joint with defence - twin", "joint with defence - twin with defence")
 Values = list[float | None]
 
 
@@ -126,20 +127,19 @@ def _text(found: dict[str, Any]) -> str:
     return f"{found['mean']:.3f} ± {max(found['se_pairs'], found['se_runs'] or 0.0):.3f}"
 
 
-def _print(table: dict[str, dict[str, Any]]) -> None:
-    print(
-        "| AUDDC, mean ± standard error | joint | joint + defence | twin | twin + defence | joint + defence - twin |"
-    )
-    print("| --- | --- | --- | --- | --- | --- |")
+def auddc_table(table: dict[str, dict[str, Any]]) -> str:
+    """The area under every curve in Markdown; the larger of both standard errors."""
+    head = "| AUDDC, mean ± standard error | joint | joint + defence | twin | twin + defence | {} |"
+    lines = [head.format(" | ".join(SHOWN)), "| --- " * (5 + len(SHOWN)) + "|"]
     for measure, row in table.items():
         if measure.startswith("auddc"):
             cells = [
                 _text(row["cells"][f"{kind} {system}"]) for kind in ("joint", "twin") for system in SYSTEMS
             ]
-            gain = row["differences"]["joint with defence - twin"]
-            print(
-                f"| {measure.removeprefix('auddc ')} | {' | '.join(cells)} | {_text(gain)}: {gain['verdict']} |"
-            )
+            gains = [row["differences"][name] for name in SHOWN]
+            cells += [f"{_text(gain)}: {gain['verdict']}" for gain in gains]
+            lines.append(f"| {measure.removeprefix('auddc ')} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -181,7 +181,7 @@ def main() -> None:
     }
     path = Path("benchmarks/results") / f"attack-{record['data']}.json"
     path.write_text(json.dumps(record, indent=1) + "\n")
-    _print(table)
+    print(auddc_table(table))
 
 
 def _curves(results: dict[str, Any]) -> dict[str, Any]:

@@ -1,9 +1,10 @@
-"""Draw the curves of the latent attack, joint prior and Gaussian twin, with and without the defence.
+"""The latent attack on docs/detection.md: joint prior and Gaussian twin, with and without the defence.
 
-python -m benchmarks.attack_plots
+python -m benchmarks.attack_page
 
-Every ``benchmarks/results/attack-DATA.json`` becomes ``docs/images/attack-DATA.png``: a panel per attacked level, means
-over runs; the band is one standard error over runs (over pairs of images where there is one run).
+Every ``benchmarks/results/attack-DATA.json`` gives the table ``<!-- attack DATA -->`` and a plot,
+``docs/images/attack-DATA.png``: a panel per attacked level, means over runs; the band is one standard error over runs
+(over pairs of images where there is one run).
 """
 
 import json
@@ -17,8 +18,12 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 
+from benchmarks.pages import fill_page
+from benchmarks.robustness import auddc_table
+
 __all__ = ["main"]
 
+PAGE = Path("docs/detection.md")
 RESULTS = Path("benchmarks/results")
 PLOTS = Path("docs/images")
 LOOKS = {
@@ -63,10 +68,13 @@ def _panel(panel: Axes, runs: list[dict[str, Any]], level: str) -> None:
 
 
 def main() -> None:
-    """Draw all there are."""
+    """Draw all there are, and fill the page."""
+    blocks: dict[str, str] = {}
     for file in sorted(RESULTS.glob("attack-*.json")):
-        plot(json.loads(file.read_text()), PLOTS / f"{file.stem}.png")
-        print(PLOTS / f"{file.stem}.png")
+        record = json.loads(file.read_text())
+        blocks[f"attack {record['data']}"] = auddc_table(record["table"])
+        plot(record, PLOTS / f"{file.stem}.png")
+    fill_page(PAGE, blocks)
 
 
 if __name__ == "__main__":
