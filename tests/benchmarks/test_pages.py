@@ -1,0 +1,29 @@
+"""Pages that commands fill: the right place and nothing else."""
+
+from pathlib import Path
+
+import pytest
+from benchmarks.pages import fill_page, filled
+
+PAGE = "before\n<!-- a -->\nold\n<!-- end -->\nbetween\n<!-- a b -->\n<!-- end -->\nafter\n"
+
+
+def test_a_text_goes_into_its_place_alone() -> None:
+    """Not into a place whose name begins the same way; a backslash is a backslash."""
+    page, found = filled(PAGE, "a", r"new \1")
+    assert found
+    assert page == PAGE.replace("old", r"new \1")
+    page, found = filled(PAGE, "a b", "new")
+    assert found
+    assert page == PAGE.replace("<!-- a b -->\n", "<!-- a b -->\nnew\n")
+
+
+def test_a_text_without_a_place_changes_nothing_and_is_told(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The others are written all the same."""
+    path = tmp_path / "page.md"
+    path.write_text(PAGE)
+    fill_page(path, {"c": "lost", "a": "new"})
+    assert path.read_text() == PAGE.replace("old", "new")
+    assert capsys.readouterr().out == f"c: has no place in {path}\na: written\n"
