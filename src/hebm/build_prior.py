@@ -113,7 +113,7 @@ def build_sampler(config: RunConfig, *, training: bool = False) -> PriorSampler:
     section, prior = config.sampler, config.prior
     n_steps = section.n_steps if training else section.n_sampling_steps
     langevin = ShortRunLangevin(n_steps, section.step_size, section.temperature, section.path)
-    metropolis = MetropolisChains(n_steps, section.step_size)
+    metropolis = MetropolisChains(n_steps, section.step_size, section.path)
     if prior.kind == "recovery":
         return RecoveryChains(n_steps, section.step_size)
     if not prior.has_energy and prior.kind != "gaussian":

@@ -218,7 +218,8 @@ class SamplerConfig(Config):
     temperature: NonNegativeFloat = 1.0
     path: Literal["auto", "reference", "fused", "triton"] = "auto"
     """Which code runs langevin chains: reference is the definition, fused agrees with it up to rounding, triton (GPU)
-    in law. auto: the fastest that can run the chain's target."""
+    in law. auto: the fastest that can run the chain's target. metropolis chains have no fused form: there it is the
+    reference."""
     n_chains: PositiveInt = 1000
     """Size of the pool of persistent chains (prior.kind=persistent); sampling starts from the base all the same."""
     restart_probability: Probability = 0.01

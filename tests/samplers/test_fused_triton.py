@@ -116,22 +116,28 @@ def test_more_than_one_tile_and_a_temperature(monkeypatch: pytest.MonkeyPatch) -
     assert_equal_to_the_reference(joint(), monkeypatch, n=19, eta=0.2, tau=0.3)
 
 
-def philox_normal(seed: int, chains: range, step: int, units: int) -> Tensor:
-    """Philox-4x32-10 and Box-Muller in Python integers, as Salmon et al. (2011) define the rounds."""
+def philox_words(seed: int, counter: list[int]) -> list[int]:
+    """Philox-4x32-10 in Python integers, as Salmon et al. (2011) define the rounds."""
     mask = 2**32 - 1
+    key = [seed & mask, seed >> 32]
+    for _ in range(10):
+        low, high = 0xD2511F53 * counter[0], 0xCD9E8D57 * counter[2]
+        counter = [
+            high >> 32 ^ counter[1] ^ key[0],
+            high & mask,
+            low >> 32 ^ counter[3] ^ key[1],
+            low & mask,
+        ]
+        key = [key[0] + 0x9E3779B9 & mask, key[1] + 0xBB67AE85 & mask]
+    return counter
+
+
+def philox_normal(seed: int, chains: range, step: int, units: int) -> Tensor:
+    """Box-Muller on Philox's first two words."""
 
     def draw(counter: list[int]) -> float:
-        key = [seed & mask, seed >> 32]
-        for _ in range(10):
-            low, high = 0xD2511F53 * counter[0], 0xCD9E8D57 * counter[2]
-            counter = [
-                high >> 32 ^ counter[1] ^ key[0],
-                high & mask,
-                low >> 32 ^ counter[3] ^ key[1],
-                low & mask,
-            ]
-            key = [key[0] + 0x9E3779B9 & mask, key[1] + 0xBB67AE85 & mask]
-        signed = [value if value < 2**31 else mask - value for value in counter[:2]]
+        words = philox_words(seed, counter)[:2]
+        signed = [value if value < 2**31 else 2**32 - 1 - value for value in words]
         u, v = (value * 4.6566127342e-10 for value in signed)
         return math.sqrt(-2 * math.log(max(u, 1e-7))) * math.cos(2 * math.pi * v)
 

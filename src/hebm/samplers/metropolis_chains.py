@@ -6,11 +6,12 @@ from typing import Protocol
 
 import torch
 
-from hebm.latents import Latents
+from hebm.latents import Latents, flatten_latents, unflatten_latents
 from hebm.randomness import NoiseSource
 from hebm.samplers.adaptation import MALA_ACCEPTANCE, adapt_step_size
 from hebm.samplers.base import evaluate_state
 from hebm.samplers.chains import ChainResult, ShortRunLangevin
+from hebm.samplers.kernels import Path, run_fast_mala
 from hebm.samplers.langevin import LogDensity
 from hebm.samplers.long_run import free_mask
 from hebm.samplers.mala import MALA
@@ -25,12 +26,15 @@ class MetropolisChains:
     Args:
         n_steps: K; 0 returns the start.
         step_size: η of the first move, in squared units of the latents.
+        path: How the second half runs: ``reference`` is a loop of :class:`~hebm.samplers.MALA`, ``triton`` one launch
+            of the GPU's kernel (equal in law), ``auto`` the latter where it can run the target.
 
     Source: Roberts and Tweedie (1996), Bernoulli 2(4).
     """
 
     n_steps: int = 60
     step_size: float = 0.08
+    path: Path = "auto"
 
     @torch.no_grad()
     def __call__(
@@ -45,21 +49,33 @@ class MetropolisChains:
         """Run the chains; arguments and errors as of :class:`~hebm.samplers.ShortRunLangevin`."""
         total = self.n_steps if n_steps is None else n_steps
         free = free_mask(initial, clamped)
-        state = evaluate_state(log_density, initial)
-        kernel, trace = MALA(self.step_size), []
+        state, step_size = evaluate_state(log_density, initial), self.step_size
         if total > 1:
             adapted = adapt_step_size(
-                kernel,
+                MALA(step_size),
                 log_density,
                 state,
                 n_steps=total // 2,
-                initial_step_size=self.step_size,
+                initial_step_size=step_size,
                 target_acceptance=MALA_ACCEPTANCE,
                 generator=generator,
                 free=free,
             )
-            state, kernel = adapted.state, MALA(adapted.step_size)
-        for _ in range(total - total // 2 if total > 1 else total):
+            state, step_size = adapted.state, adapted.step_size
+        n_kept = total - total // 2 if total > 1 else total
+        fast = run_fast_mala(
+            self.path,
+            log_density,
+            flatten_latents(state.latents),
+            n_steps=n_kept,
+            step_size=step_size,
+            generator=generator,
+            free=None if free is None else flatten_latents(free)[0],
+        )
+        if fast is not None:
+            return ChainResult(unflatten_latents(fast[0], [z.shape[1] for z in initial]), fast[1])
+        kernel, trace = MALA(step_size), []
+        for _ in range(n_kept):
             trace.append(state.log_density)
             state, _ = kernel.step(log_density, state, generator=generator, free=free)
         log_densities = torch.stack(trace) if trace else state.log_density.new_empty(0, len(initial[0]))

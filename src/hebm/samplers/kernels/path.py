@@ -10,9 +10,9 @@ from hebm.errors import UnsupportedError
 from hebm.randomness import NoiseSource
 from hebm.samplers.kernels.cpu import run_fused
 from hebm.samplers.kernels.target import Target, recognise
-from hebm.samplers.kernels.triton_launch import reason_against_triton, run_triton
+from hebm.samplers.kernels.triton_launch import reason_against_triton, run_triton, run_triton_mala
 
-__all__ = ["Path", "choose_path", "run_fast"]
+__all__ = ["Path", "choose_path", "run_fast", "run_fast_mala"]
 
 Path = Literal["auto", "reference", "fused", "triton"]
 
@@ -104,6 +104,52 @@ def run_fast(
         generator=generator,
         free=free,
     )
+
+
+def run_fast_mala(
+    wanted: Path,
+    log_density: object,
+    state: Tensor,
+    *,
+    n_steps: int,
+    step_size: float,
+    generator: NoiseSource,
+    free: Tensor | None,
+) -> tuple[Tensor, Tensor] | None:
+    """Run chains of MALA in the GPU's kernel; None where the reference step has to, which is not here.
+
+    Arguments and results: :func:`run_fused`, at temperature 1. ``auto`` is ``triton`` on a GPU that can run the target;
+    there is no ``fused`` form.
+
+    Raises:
+        UnsupportedError: If ``triton`` was asked for by name and cannot run the target.
+    """
+    if wanted not in ("auto", "triton"):
+        return None
+    try:
+        target = _on_triton(wanted, log_density, state)
+        end, trace, _ = run_triton_mala(
+            target, state, n_steps=n_steps, step_size=step_size, generator=generator, free=free
+        )
+    except UnsupportedError as error:
+        if wanted == "triton":
+            raise
+        _say_once(f"MALA chains on {state.device}: path 'reference' ({error})")
+        return None
+    _say_once(f"MALA chains on {state.device}: path 'triton'")
+    return end, trace
+
+
+def _on_triton(wanted: Path, log_density: object, state: Tensor) -> Target:
+    target = recognise(log_density)
+    if isinstance(target, str):
+        raise _unsupported("triton", target)
+    against = reason_against_triton(target, state)
+    if against is None and wanted == "auto" and state.device.type != "cuda":
+        against = "Triton's interpreter is for tests"
+    if against is not None:
+        raise _unsupported("triton", against)
+    return target
 
 
 @cache

@@ -1,10 +1,11 @@
-r"""K Langevin steps of a tile of chains in one launch, with state on the chip and noise from a counter.
+r"""K Langevin or MALA steps of a tile of chains in one launch, with state on the chip and noise from a counter.
 
 .. math:: z' = z + m \big[-\eta (z + \nabla E(z)) + \sqrt{2 \eta \tau}\,\epsilon\big], \qquad m \in \{0, 1\}^D
 
-where m is 0 in clamped levels. ε of a unit is a function of (seed, chain, step, unit) alone, by Philox-4x32-10 and the
-Box-Muller transform: neither the batch's size nor the tile's shows in it. Networks come packed, padded to powers of two
-with zeros, so that padded units neither add to the energy nor get a gradient.
+where m is 0 in clamped levels; MALA takes τ = 1 and accepts z' with the probability of :mod:`hebm.samplers.mala`. ε of
+a unit is a function of (seed, chain, step, unit) alone, by Philox-4x32-10 and the Box-Muller transform: neither the
+batch's size nor the tile's shows in it. Networks come packed, padded to powers of two with zeros, so that padded units
+neither add to the energy nor get a gradient.
 
 Importing this module needs Triton; under ``TRITON_INTERPRET=1`` it runs on a CPU, slowly.
 
@@ -15,7 +16,7 @@ Source: Salmon et al. (2011), doi:10.1145/2063384.2063405, for Philox.
 import triton
 import triton.language as tl
 
-__all__ = ["langevin_chain"]
+__all__ = ["langevin_chain", "mala_chain"]
 
 
 @triton.jit
@@ -118,6 +119,30 @@ def _standard_normal(seed, chains, step, units):
 
 
 @triton.jit
+def _uniform(seed, chains, step):
+    """A number in [0, 1) of (seed, chain, step), from a counter that no unit's noise has."""
+    zero = chains * 0
+    word, _, _, _ = tl.philox(seed, zero, zero + step, zero + chains, zero + 1)
+    return tl.uint_to_uniform_float(word)
+
+
+@triton.jit
+def _target(
+    z, networks, network_size, constant, slope,
+    N_NETWORKS: tl.constexpr, DEPTH: tl.constexpr, LATENTS: tl.constexpr, WIDTH: tl.constexpr, KIND: tl.constexpr,
+    PRECISION: tl.constexpr,
+):  # fmt: skip
+    """log p(z) [rows] and -∇log p(z) [rows, LATENTS]."""
+    value, grad = constant - 0.5 * tl.sum(z * z, axis=1), z
+    for i in tl.static_range(N_NETWORKS):
+        own_value, own_grad = _energy(
+            z, networks + i * network_size, slope, DEPTH, LATENTS, WIDTH, KIND, PRECISION
+        )
+        value, grad = value - own_value, grad + own_grad
+    return value, grad
+
+
+@triton.jit
 def langevin_chain(
     start, end, trace, noise, seed, networks, free, n_chains, n_steps, n_latents, first_chain, n_streams, network_size,
     step_size, noise_scale, constant, slope,
@@ -134,15 +159,11 @@ def langevin_chain(
     moves, key = tl.load(free + units)[None, :], tl.load(seed)
     chains = first_chain + rows % n_streams
     for step in range(n_steps):
-        value, grad = tl.zeros([ROWS], tl.float32), z
-        for i in tl.static_range(N_NETWORKS):
-            own_value, own_grad = _energy(
-                z, networks + i * network_size, slope, DEPTH, LATENTS, WIDTH, KIND, PRECISION
-            )
-            value, grad = value + own_value, grad + own_grad
+        value, grad = _target(
+            z, networks, network_size, constant, slope, N_NETWORKS, DEPTH, LATENTS, WIDTH, KIND, PRECISION
+        )
         if TRACED:
-            log_density = constant - 0.5 * tl.sum(z * z, axis=1) - value
-            tl.store(trace + rows, log_density, mask=rows < n_chains)
+            tl.store(trace + rows, value, mask=rows < n_chains)
             trace += n_chains
         if INJECTED:
             epsilon = tl.load(noise + place, mask=inside, other=0.0)
@@ -151,3 +172,50 @@ def langevin_chain(
             epsilon = tl.where(inside, _standard_normal(key, chains, step, units), 0.0)
         z += moves * (noise_scale * epsilon - step_size * grad)
     tl.store(end + place, z, mask=inside)
+
+
+@triton.jit
+def mala_chain(
+    start, end, trace, noise, seed, networks, free, n_chains, n_steps, n_latents, first_chain, n_streams, network_size,
+    step_size, noise_scale, constant, slope, uniforms, accepted,
+    N_NETWORKS: tl.constexpr, DEPTH: tl.constexpr, LATENTS: tl.constexpr, WIDTH: tl.constexpr, KIND: tl.constexpr,
+    ROWS: tl.constexpr, TRACED: tl.constexpr, INJECTED: tl.constexpr, PRECISION: tl.constexpr,
+):  # fmt: skip
+    """As :func:`langevin_chain`, with a Metropolis test: `uniforms` [n_steps, n_chains] if they are injected, and
+    `accepted` [n_chains], how many of its moves a chain made. A ratio that is not a number is a rejection."""
+    rows, units = tl.program_id(0) * ROWS + tl.arange(0, ROWS), tl.arange(0, LATENTS)
+    inside = (rows < n_chains)[:, None] & (units < n_latents)[None, :]
+    place = rows[:, None] * n_latents + units[None, :]
+    z = tl.load(start + place, mask=inside, other=0.0)
+    moves, key = tl.load(free + units)[None, :], tl.load(seed)
+    chains = first_chain + rows % n_streams
+    value, grad = _target(
+        z, networks, network_size, constant, slope, N_NETWORKS, DEPTH, LATENTS, WIDTH, KIND, PRECISION
+    )
+    count = tl.zeros([ROWS], tl.float32)
+    for step in range(n_steps):
+        if TRACED:
+            tl.store(trace + rows, value, mask=rows < n_chains)
+            trace += n_chains
+        if INJECTED:
+            epsilon = tl.load(noise + place, mask=inside, other=0.0)
+            uniform = tl.load(uniforms + rows, mask=rows < n_chains, other=0.0)
+            noise += n_chains * n_latents
+            uniforms += n_chains
+        else:
+            epsilon = tl.where(inside, _standard_normal(key, chains, step, units), 0.0)
+            uniform = _uniform(key, chains, step)
+        change = moves * (noise_scale * epsilon - step_size * grad)
+        moved = z + change
+        new_value, new_grad = _target(
+            moved, networks, network_size, constant, slope, N_NETWORKS, DEPTH, LATENTS, WIDTH, KIND, PRECISION
+        )
+        squares = tl.sum(moves * (new_grad * new_grad - grad * grad), axis=1)
+        log_ratio = (
+            new_value - value + 0.5 * tl.sum((grad + new_grad) * change, axis=1) - 0.25 * step_size * squares
+        )
+        accept = uniform < tl.exp(log_ratio)
+        z, grad = tl.where(accept[:, None], moved, z), tl.where(accept[:, None], new_grad, grad)
+        value, count = tl.where(accept, new_value, value), count + accept.to(tl.float32)
+    tl.store(end + place, z, mask=inside)
+    tl.store(accepted + rows, count, mask=rows < n_chains)

@@ -9,6 +9,7 @@ and compiled for compute capabilities 8.0 and 9.0; on a GPU it has not run yet.
 import importlib.util
 import math
 import os
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from hebm.errors import UnsupportedError
 from hebm.randomness import CommonGenerator, NoiseSource, ShardedGenerator
 from hebm.samplers.kernels.target import Network, Target
 
-__all__ = ["reason_against_triton", "run_triton"]
+__all__ = ["reason_against_triton", "run_triton", "run_triton_mala"]
 
 ACTIVATIONS = ("leaky_relu", "silu", "gelu", "softplus", "tanh")
 DEEPEST, WIDEST, MOST_LATENTS = 4, 128, 128
@@ -78,6 +79,7 @@ def run_triton(
         free: [D], 1 where a latent moves and 0 where it is clamped; all move if None.
         noise: Use these ε instead, [K, B, D].
         traced: Whether log-densities are wanted.
+
     Returns:
         Positions after K steps, [B, D], and log-densities of every state stepped from, [K, B] nats ([0, B] if not
         wanted).
@@ -85,6 +87,86 @@ def run_triton(
     Raises:
         UnsupportedError: If the networks do not fit on this GPU's chip.
     """
+    call = _prepared(target, start, n_steps, step_size, temperature, generator, free, noise, traced)
+    call.launch("langevin_chain")
+    return call.end, call.trace
+
+
+@torch.no_grad()
+def run_triton_mala(
+    target: Target,
+    start: Tensor,
+    *,
+    n_steps: int,
+    step_size: float,
+    generator: NoiseSource,
+    free: Tensor | None,
+    noise: Tensor | None = None,
+    uniforms: Tensor | None = None,
+    traced: bool = True,
+) -> tuple[Tensor, Tensor, Tensor]:
+    r"""Run chains of MALA in one launch: :class:`~hebm.samplers.MALA` on every chain, K times.
+
+    Args:
+        target: As of :func:`run_triton`, and so the other arguments that have the same name.
+        start: Flat positions, float32 [B, D].
+        n_steps: K.
+        step_size: η.
+        generator: Source of the seed.
+        free: [D], 1 where a latent moves and 0 where it is clamped; all move if None.
+        noise: Use these ε instead, [K, B, D]; with `uniforms` alone.
+        uniforms: Accept where these are below the Metropolis ratio instead, [K, B].
+        traced: Whether log-densities are wanted.
+
+    Returns:
+        Positions, and log-densities of every state stepped from, as of :func:`run_triton`; the share of accepted moves
+        of every chain, [B].
+
+    Raises:
+        UnsupportedError: If the networks do not fit on this GPU's chip.
+    """
+    call = _prepared(target, start, n_steps, step_size, 1.0, generator, free, noise, traced)
+    accepted = call.end.new_zeros(len(start))
+    call.launch("mala_chain", start if uniforms is None else uniforms.contiguous(), accepted)
+    return call.end, call.trace, accepted / max(n_steps, 1)
+
+
+@dataclass(frozen=True)
+class _Call:
+    """What both kernels are given, in their order, and what they write."""
+
+    end: Tensor
+    trace: Tensor
+    arguments: tuple[Any, ...]
+    constants: dict[str, Any]
+
+    def launch(self, name: str, *more: Tensor) -> None:
+        """Run the kernel of that name, with further arguments if it has any."""
+        from triton.runtime.errors import OutOfResources
+
+        from hebm.samplers.kernels import triton_chain
+
+        n_warps = 4 if self.constants["WIDTH"] <= NARROW else 8
+        grid = (-(-len(self.end) // TILE_ROWS),)
+        try:
+            getattr(triton_chain, name)[grid](
+                *self.arguments, *more, **self.constants, num_warps=n_warps, num_stages=1
+            )
+        except OutOfResources as error:
+            raise UnsupportedError(f"the energy does not fit on this GPU's chip ({error})") from error
+
+
+def _prepared(
+    target: Target,
+    start: Tensor,
+    n_steps: int,
+    step_size: float,
+    temperature: float,
+    generator: NoiseSource,
+    free: Tensor | None,
+    noise: Tensor | None,
+    traced: bool,
+) -> _Call:
     start = start.contiguous()
     n_chains, n_latents = start.shape
     latents, width = _padded(n_latents), _padded(len(target.networks[0].weights[0]))
@@ -115,20 +197,7 @@ def run_triton(
         "INJECTED": noise is not None,
         "PRECISION": _precision(),
     }
-    _launch(-(-n_chains // TILE_ROWS), arguments, constants)
-    return end, trace
-
-
-def _launch(n_tiles: int, arguments: tuple[Any, ...], constants: dict[str, Any]) -> None:
-    from triton.runtime.errors import OutOfResources
-
-    from hebm.samplers.kernels.triton_chain import langevin_chain
-
-    n_warps = 4 if constants["WIDTH"] <= NARROW else 8
-    try:
-        langevin_chain[(n_tiles,)](*arguments, **constants, num_warps=n_warps, num_stages=1)
-    except OutOfResources as error:
-        raise UnsupportedError(f"the energy does not fit on this GPU's chip ({error})") from error
+    return _Call(end, trace, arguments, constants)
 
 
 def _precision() -> str:
