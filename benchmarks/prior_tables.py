@@ -39,10 +39,10 @@ NAMES = {
 }
 
 
-def spread(values: list[float], digits: str = ".3g") -> str:
+def spread(values: list[float], digits: str = ".3g", sd_digits: str = ".2g") -> str:
     """Mean ± sample standard deviation; the value alone where there is one."""
     mean = format(statistics.fmean(values), digits)
-    return mean if len(values) < 2 else f"{mean} ± {statistics.stdev(values):.2g}"
+    return mean if len(values) < 2 else f"{mean} ± {statistics.stdev(values):{sd_digits}}"
 
 
 def learners_table(record: dict[str, Any]) -> str:
@@ -72,12 +72,10 @@ def _row(title: str, cells: list[dict[str, Any]]) -> str:
         f" ({failed} failed)" if failed else ""
     )
     rolled = sum(len(c.get("rollbacks", [])) for c in cells)
-    seconds = spread([c["fit_s"] for c in cells], ".0f") + (f" ({rolled} rollbacks)" if rolled else "")
-    manifold = (
-        f"{spread([c['precision'] for c in cells], '.2f')} / {spread([c['recall'] for c in cells], '.2f')}"
-    )
+    seconds = spread([c["fit_s"] for c in cells], ".0f", ".0f") + (f" ({rolled} rollbacks)" if rolled else "")
+    manifold = f"{spread([c['precision'] for c in cells], '.2f', '.1g')} / {spread([c['recall'] for c in cells], '.2f', '.1g')}"
     gap = spread([c["prior_gap"] for c in cells])
-    drawing = spread([c["sampling_s"] for c in cells], ".0f")
+    drawing = spread([c["sampling_s"] for c in cells], ".0f", ".0f")
     return f"| {title} | {gap} | {manifold} | {density} | {longer} | {seconds} | {drawing} |"
 
 
