@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Literal
 
 import torch
+from tests.quadratic_energy import QuadraticEnergy
 from torch import Tensor, nn
 
 from hebm.distributions import DiagonalNormal
@@ -26,34 +27,11 @@ DTYPE = torch.float64
 Base = Literal["standard", "full", "mixture"]
 
 
-@dataclass(frozen=True)
-class Quadratic:
-    """½ zᵀ A z - bᵀz over the flat state."""
-
-    a: Tensor
-    b: Tensor
-
-    def __call__(self, flat: Tensor) -> Tensor:
-        return 0.5 * ((flat @ self.a) * flat).sum(1) - flat @ self.b
-
-    def value_and_grad(self, flat: Tensor) -> tuple[Tensor, Tensor]:
-        return self(flat), flat @ self.a - self.b
-
-
-class QuadraticEnergy(nn.Module):
-    """E(z) = ½ zᵀ A z - bᵀz with the levels coupled."""
-
-    def __init__(self, strength: float) -> None:
-        super().__init__()
-        root = torch.randn(D, D, generator=torch.Generator().manual_seed(3), dtype=DTYPE)
-        self.a = nn.Parameter(strength * root @ root.T / D)
-        self.b = nn.Parameter(strength * torch.tensor([0.5, -0.3, 0.8, 0.2, -0.6], dtype=DTYPE))
-
-    def forward(self, latents: Latents) -> Tensor:
-        return Quadratic(self.a, self.b)(flatten_latents(latents))
-
-    def frozen(self) -> Quadratic:
-        return Quadratic(self.a.detach(), self.b.detach())
+def coupled_energy(strength: float) -> QuadraticEnergy:
+    """An energy that couples the levels, of any strength."""
+    root = torch.randn(D, D, generator=torch.Generator().manual_seed(3), dtype=DTYPE)
+    b = torch.tensor([0.5, -0.3, 0.8, 0.2, -0.6], dtype=DTYPE)
+    return QuadraticEnergy(strength * root @ root.T / D, strength * b)
 
 
 class LinearGenerator(nn.Module):
@@ -178,7 +156,7 @@ def linear_model(
     generator = LinearGenerator()
     prior: nn.Module = base_prior(base)
     if energy is not None:
-        prior = JointPrior(prior, QuadraticEnergy(energy))
+        prior = JointPrior(prior, coupled_energy(energy))
     if encoder == "exact":
         with torch.no_grad():
             generator.w.copy_(0.3 * torch.linalg.qr(generator.w)[0])
@@ -218,7 +196,7 @@ def normal_images(model: JointModel, n: int, *, seed: int = 0) -> Tensor:
 def strange_images(model: JointModel, n: int, *, seed: int = 0) -> Tensor:
     """Images whose latents lie where the energy is high; twice the noise."""
     latents = normal_latents(model, n, seed=seed)
-    _, axes = torch.linalg.eigh(QuadraticEnergy(1.0).a.detach())
+    _, axes = torch.linalg.eigh(coupled_energy(1.0).a.detach())
     return images_of(model, latents + 6 * axes[:, -1], seed=seed + 1, scale=2 * NOISE)
 
 

@@ -2,13 +2,13 @@
 
 import json
 import math
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from tests.quadratic_energy import Quadratic, QuadraticEnergy
 from tests.training.tiny import tiny_config
 from torch import Tensor, nn
 
@@ -51,34 +51,10 @@ SETTINGS = LikelihoodConfig(
 )
 
 
-@dataclass(frozen=True)
-class Quadratic:
-    """½ zᵀ A z - bᵀz, frozen: over the flat state, differentiable."""
-
-    a: Tensor
-    b: Tensor
-
-    def __call__(self, flat: Tensor) -> Tensor:
-        return 0.5 * ((flat @ self.a) * flat).sum(1) - flat @ self.b
-
-    def value_and_grad(self, flat: Tensor) -> tuple[Tensor, Tensor]:
-        return self(flat), flat @ self.a - self.b
-
-
-class QuadraticEnergy(nn.Module):
-    """E(z) = ½ zᵀ A z - bᵀz, which couples the levels; a tilted N(m, P⁻¹) has precision P + A."""
-
-    def __init__(self, strength: float) -> None:
-        super().__init__()
-        a = torch.tensor([[1.0, 0.3, -0.6], [0.3, 0.5, 0.4], [-0.6, 0.4, 2.0]], dtype=torch.float64)
-        self.a = nn.Parameter(strength * a)
-        self.b = nn.Parameter(strength * torch.tensor([0.5, -0.3, 0.8], dtype=torch.float64))
-
-    def forward(self, latents: Latents) -> Tensor:
-        return self.frozen()(flatten_latents(latents))
-
-    def frozen(self) -> Quadratic:
-        return Quadratic(self.a.detach(), self.b.detach())
+def coupled_energy(strength: float) -> QuadraticEnergy:
+    """An energy that couples the levels, of any strength."""
+    a = torch.tensor([[1.0, 0.3, -0.6], [0.3, 0.5, 0.4], [-0.6, 0.4, 2.0]], dtype=torch.float64)
+    return QuadraticEnergy(strength * a, strength * torch.tensor([0.5, -0.3, 0.8], dtype=torch.float64))
 
 
 class LinearModel(nn.Module):
@@ -175,9 +151,9 @@ def model_of(name: str) -> LinearModel:
     prior: Prior = {
         "gaussian": lambda: GaussianPrior(DIMS),
         "correlated": correlated,
-        "joint": lambda: JointPrior(GaussianPrior(DIMS), QuadraticEnergy(0.6)),
-        "joint_on_correlated": lambda: JointPrior(correlated(), QuadraticEnergy(0.6)),
-        "strong": lambda: JointPrior(GaussianPrior(DIMS), QuadraticEnergy(25.0)),
+        "joint": lambda: JointPrior(GaussianPrior(DIMS), coupled_energy(0.6)),
+        "joint_on_correlated": lambda: JointPrior(correlated(), coupled_energy(0.6)),
+        "strong": lambda: JointPrior(GaussianPrior(DIMS), coupled_energy(25.0)),
     }[name]()
     return LinearModel(prior).requires_grad_(False)
 
@@ -375,7 +351,7 @@ def test_images_whose_weights_are_poor_are_annealed() -> None:
 def test_a_level_that_the_base_cannot_draw_has_no_gain() -> None:
     """A chained Gaussian draws its bottom level given the top one, and not the other way round."""
     model = model_of("gaussian")
-    prior = JointPrior(TopDownPrior(DIMS, width=4, depth=1).double(), QuadraticEnergy(0.3)).requires_grad_(
+    prior = JointPrior(TopDownPrior(DIMS, width=4, depth=1).double(), coupled_energy(0.3)).requires_grad_(
         False
     )
     settings = SETTINGS.model_copy(update={"n_conditional_draws": 200})
