@@ -14,7 +14,7 @@ from torch import Tensor
 from hebm.errors import NonFiniteError
 from hebm.metrics.inputs import ArrayLike, MetricInputError
 
-__all__ = ["ImageQuality", "ImageQualityMean", "image_quality"]
+__all__ = ["ImageQuality", "ImageQualityMean", "as_images", "image_quality"]
 
 _WINDOW = 11  # side of the Gaussian window, whose scale is 1.5 pixels
 _SCALE = 1.5
@@ -69,7 +69,7 @@ def image_quality(x: ArrayLike, x_hat: ArrayLike) -> ImageQuality:
 
     Source: Wang et al. (2004), IEEE Trans. Image Processing 13(4), eq. (13).
     """
-    images, reconstructions = _as_images(x, "images"), _as_images(x_hat, "reconstructions")
+    images, reconstructions = as_images(x, "images"), as_images(x_hat, "reconstructions")
     if images.shape != reconstructions.shape:
         raise MetricInputError(
             f"images are {list(images.shape)} but reconstructions {list(reconstructions.shape)}; "
@@ -77,6 +77,33 @@ def image_quality(x: ArrayLike, x_hat: ArrayLike) -> ImageQuality:
         )
     mse = (images - reconstructions).square().flatten(1).mean(1)
     return ImageQuality(mse, 4 * mse, -10 * mse.log10(), _ssim(images, reconstructions))
+
+
+def as_images(values: ArrayLike, name: str) -> Tensor:
+    """Turn images into a float64 tensor on the CPU.
+
+    Args:
+        values: Images, [N, C, H, W] in [0, 1].
+        name: What they are, for the error message.
+
+    Returns:
+        The same numbers, [N, C, H, W] float64.
+
+    Raises:
+        MetricInputError: If there is none, they are smaller than 3 x 3, or values leave [0, 1].
+        NonFiniteError: If a value is not finite.
+    """
+    images = torch.as_tensor(values).detach().to("cpu", torch.float64)
+    if images.ndim != 4 or min(images.shape) < 1 or min(images.shape[2:]) < 3:
+        raise MetricInputError(f"{name} must be [N, C, H, W] of at least 3 x 3, got {list(images.shape)}.")
+    if not torch.isfinite(images).all():
+        raise NonFiniteError(f"{name} are not finite.")
+    if images.min() < 0 or images.max() > 1:
+        low, high = images.min().item(), images.max().item()
+        raise MetricInputError(
+            f"{name} must be in [0, 1], got [{low:.3g}, {high:.3g}]; rescale or clamp them."
+        )
+    return images
 
 
 def _ssim(x: Tensor, x_hat: Tensor) -> Tensor:
@@ -89,17 +116,3 @@ def _ssim(x: Tensor, x_hat: Tensor) -> Tensor:
     )
     assert isinstance(values, Tensor)  # a tuple only where more is asked for
     return values.reshape(len(x))
-
-
-def _as_images(values: ArrayLike, name: str) -> Tensor:
-    images = torch.as_tensor(values).detach().to("cpu", torch.float64)
-    if images.ndim != 4 or min(images.shape) < 1 or min(images.shape[2:]) < 3:
-        raise MetricInputError(f"{name} must be [N, C, H, W] of at least 3 x 3, got {list(images.shape)}.")
-    if not torch.isfinite(images).all():
-        raise NonFiniteError(f"{name} are not finite.")
-    if images.min() < 0 or images.max() > 1:
-        low, high = images.min().item(), images.max().item()
-        raise MetricInputError(
-            f"{name} must be in [0, 1], got [{low:.3g}, {high:.3g}]; rescale or clamp them."
-        )
-    return images

@@ -11,7 +11,7 @@ different numbers of scales do not compare**, so :func:`ms_ssim_scales` belongs 
 import torch
 from torch import Tensor
 
-from hebm.metrics.image_quality import _as_images, image_quality
+from hebm.metrics.image_quality import as_images, image_quality
 from hebm.metrics.inputs import ArrayLike, MetricInputError
 
 __all__ = ["ms_ssim", "ms_ssim_scales"]
@@ -48,7 +48,7 @@ def ms_ssim(x: ArrayLike, y: ArrayLike) -> Tensor:
 
     Source: Wang, Simoncelli and Bovik (2003), "Multi-scale structural similarity for image quality assessment".
     """
-    first, second = _as_images(x, "images"), _as_images(y, "the images compared with")
+    first, second = as_images(x, "images"), as_images(y, "the images compared with")
     if first.shape != second.shape:
         raise MetricInputError(
             f"images are {list(first.shape)} but those compared with {list(second.shape)}; give pairs."

@@ -5,6 +5,7 @@ The `_into` forms do the same into memory that is there already, for loops of ma
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -51,29 +52,24 @@ def _leaky(slope: float) -> Activation:
     )
 
 
+def _of_input(
+    name: str, forward: Callable[[Tensor], Tensor], into: Any, backward: Any, *constants: float
+) -> Activation:
+    """An operation whose backward map needs the pre-activation, and constants that are the forward map's defaults."""
+    return Activation(
+        name,
+        forward,
+        lambda g, a: backward(g, a, *constants),
+        lambda a, out: into.out(a, out=out),
+        lambda g, a, out: backward.grad_input(g, a, *constants, grad_input=out),
+    )
+
+
 ACTIVATIONS: dict[str, Activation] = {
     "leaky_relu": _leaky(0.2),
-    "silu": Activation(
-        "silu",
-        F.silu,
-        lambda g, a: _aten.silu_backward(g, a),
-        lambda a, out: _aten.silu.out(a, out=out),
-        lambda g, a, out: _aten.silu_backward.grad_input(g, a, grad_input=out),
-    ),
-    "gelu": Activation(
-        "gelu",
-        F.gelu,
-        lambda g, a: _aten.gelu_backward(g, a),
-        lambda a, out: _aten.gelu.out(a, out=out),
-        lambda g, a, out: _aten.gelu_backward.grad_input(g, a, grad_input=out),
-    ),
-    "softplus": Activation(
-        "softplus",
-        F.softplus,
-        lambda g, a: _aten.softplus_backward(g, a, 1, 20),
-        lambda a, out: _aten.softplus.out(a, out=out),
-        lambda g, a, out: _aten.softplus_backward.grad_input(g, a, 1, 20, grad_input=out),
-    ),
+    "silu": _of_input("silu", F.silu, _aten.silu, _aten.silu_backward),
+    "gelu": _of_input("gelu", F.gelu, _aten.gelu, _aten.gelu_backward),
+    "softplus": _of_input("softplus", F.softplus, _aten.softplus, _aten.softplus_backward, 1, 20),
     "tanh": Activation(
         "tanh",
         torch.tanh,
