@@ -4,6 +4,7 @@ import csv
 import re
 import shutil
 from pathlib import Path
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -17,7 +18,7 @@ from hebm.data.given import read_given_images, transform_of
 from hebm.data.pixels import Transform
 from hebm.detection import score_images
 from hebm.errors import CheckpointError, ConfigError, DataError, MissingDataError, RunDirectoryError
-from hebm.training import Run, load_detector, train
+from hebm.training import Run, detectors, load_detector, train
 from hebm.training.detectors import detector_file
 
 
@@ -46,6 +47,11 @@ def rows_of(out: Path) -> list[dict[str, str]]:
     """The rows of the CSV file."""
     with (out / "detections.csv").open() as file:
         return list(csv.DictReader(file))
+
+
+def contents(place: Path) -> dict[Path, bytes | None]:
+    """Everything below a folder."""
+    return {path: path.read_bytes() if path.is_file() else None for path in place.rglob("*")}
 
 
 def test_the_csv_has_a_row_per_image_with_score_p_value_and_parts(
@@ -166,6 +172,60 @@ def test_an_older_run_is_calibrated_once_and_another_score_beside(
         call("detect", run.directory, folder)
     assert "calibrating" in call("detect", run.directory, folder, "--recalibrate").output
     assert file.read_bytes() == stored
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        (["--fpr", "0.001"], ConfigError, "at least 999 calibration images"),
+        (["--fpr", "0.001", "--recalibrate"], ConfigError, "at least 999 calibration images"),
+        (["--fpr", "0.001", "--score", "distortion"], ConfigError, "at least 999 calibration images"),
+        (["--out", "in/noise.png/deep"], RunDirectoryError, "choose another --out"),
+    ],
+)
+@pytest.mark.parametrize("calibrated", [True, False])
+def test_a_refused_request_calibrates_nothing(
+    trained: Path,
+    folder: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    arguments: list[str],
+    error: type[Exception],
+    message: str,
+    calibrated: bool,
+) -> None:
+    """With a detector or without: it is refused before the work, and every file of the run stays as it was."""
+    monkeypatch.chdir(folder.parent)
+    run = Run(shutil.copytree(trained, tmp_path / "run"))
+    if not calibrated:
+        detector_file(run.checkpoint(), "log_joint").unlink()
+    monkeypatch.setattr(detectors, "calibrate", lambda *_, **__: pytest.fail("it was calibrated"))
+    before = contents(tmp_path)
+    with pytest.raises(error, match=message):
+        call("detect", run.directory, "in", *arguments)
+    assert contents(tmp_path) == before
+
+
+def test_the_smallest_rate_of_a_new_calibration_is_allowed(
+    trained: Path, folder: Path, tmp_path: Path
+) -> None:
+    """1 / (n + 1), n being known before; half of that is not."""
+    stored = load_detector(Run(trained))
+    assert stored is not None
+    run, rate = shutil.copytree(trained, tmp_path / "run"), 1 / (len(stored.detector.calibration) + 1)
+    result = call("detect", run, folder, "--recalibrate", "--fpr", rate)
+    assert result.exit_code == 0, result.output
+    with pytest.raises(ConfigError, match=f"but there are {len(stored.detector.calibration)};"):
+        call("detect", run, folder, "--recalibrate", "--fpr", rate / 2)
+
+
+def test_a_folder_that_cannot_be_made_is_named(
+    trained: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where writing is not allowed."""
+    monkeypatch.setattr(Path, "mkdir", Mock(side_effect=PermissionError("not yours")))
+    with pytest.raises(RunDirectoryError, match=r"out cannot be made \(not yours\); choose another --out"):
+        call("detect", trained, folder, "--out", tmp_path / "out")
 
 
 @pytest.mark.parametrize(

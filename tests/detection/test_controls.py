@@ -130,16 +130,18 @@ def test_a_control_refuses_what_is_no_image(control: Control) -> None:
     for refuse in (control.fit, score):
         with pytest.raises(ImageShapeError, match=r"pixels in \[0, 1\] .* \[0, 255\]"):
             refuse((255 * normals / normals.max()).round())
-        with pytest.raises(ImageShapeError, match=r"floating-point image .* torch.uint8"):
+        with pytest.raises(ImageShapeError, match=r"floating-point images .* torch.uint8"):
             refuse((255 * normals).byte())
-        with pytest.raises(ImageShapeError, match="at least one"):
+        with pytest.raises(ImageShapeError, match=r"at least one image .* \[0, 1, 6, 6\] came"):
             refuse(normals[:0])
-        with pytest.raises(NonFiniteError, match="pixels of image 3"):
+        with pytest.raises(NonFiniteError, match=r"1 of 10 images .* first is image 3"):
             refuse(broken)
     with pytest.raises(ImageShapeError, match=r"\[B, 1, 6, 6\] .* \[10, 1, 6, 5\]"):
         score(normals[..., :5])
-    with pytest.raises(ImageShapeError, match="at least one"):
+    with pytest.raises(ImageShapeError, match=r"\[B, C, H, W\] .* \[1, 6, 6\] came"):
         control.fit(normals[0])
+    with pytest.raises(ImageShapeError, match=r"at least one image with pixels .* \[10, 0, 6, 6\] came"):
+        control.fit(normals[:, :0])
 
 
 def test_impossible_options_are_refused() -> None:

@@ -6,8 +6,10 @@ import shutil
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
+from tests.detection.encoder_calls import encoder_calls
 from tests.training.tiny import tiny_config
 from torch import Tensor
 
@@ -15,7 +17,10 @@ from hebm.build import build_images, build_model
 from hebm.config import RunConfig
 from hebm.data import ResidentImages
 from hebm.detection import (
+    SCORES,
+    AnomalyScore,
     Detector,
+    ScoreRecipe,
     anomaly_parts,
     build_score,
     calibrate,
@@ -24,14 +29,19 @@ from hebm.detection import (
     part_names,
     score_images,
 )
+from hebm.detection.combined import Combined
 from hebm.detection.distortion import Distortion
+from hebm.detection.energy import LatentEnergy
 from hebm.detection.explain import residual_map
+from hebm.detection.llr import LevelsAbove, LikelihoodRatio
+from hebm.detection.log_joint import LogJoint
 from hebm.detection.parts import breaks_first
+from hebm.detection.prior_density import PriorDensity
 from hebm.detection.state import pack, unpack
 from hebm.errors import CheckpointError, ConfigError, DataError, UnsupportedError
 from hebm.models import JointModel
 from hebm.randomness import named_generator
-from hebm.training import Run, calibrate_run, load_detector, train
+from hebm.training import Run, calibrate_run, detectors, load_detector, train
 from hebm.training.checkpoint import read_meta, verify_checkpoint
 from hebm.training.detectors import calibration_items, detector_file
 
@@ -79,6 +89,80 @@ def test_verdicts_do_not_depend_on_the_batch() -> None:
     torch.testing.assert_close(alone.score, whole.score[4:5])
 
 
+ONE_OF_EACH = [
+    "distortion:n_draws=2",
+    "energy",
+    "log_joint",
+    "elbo:n_draws=2",
+    "iwae:n_samples=2",
+    "rate",
+    "prior_density",
+    "llr:n_base=4,n_decoded=2",
+    "l_above:n_base=4,n_decoded=2",
+    "typicality",
+    "regret:n_steps=2",
+    "latent_density:kind=full_gaussian",
+    "combined",
+    "combined:method=mahalanobis",
+]
+
+
+def test_no_score_is_left_out_of_the_counts_below() -> None:
+    """Every name."""
+    assert {name.partition(":")[0] for name in ONE_OF_EACH} == SCORES.keys()
+
+
+@pytest.mark.parametrize("score", ONE_OF_EACH)
+def test_a_batch_is_encoded_once_for_the_score_and_all_parts(score: str) -> None:
+    """In judging and in calibrating; what fits a recipe is encoded once more. The parts are those of the images."""
+    model, x = model_of(), digits("train")[:10]
+    with encoder_calls(model) as calls:
+        detector = calibrate(model, digits("test")[:120], score, batch_size=50)
+    assert calls == ([60, 50, 10] if isinstance(build_score(score), ScoreRecipe) else [50, 50, 20])
+    with encoder_calls(model) as calls:
+        found = detector(model, x, rate=0.1, batch_size=4)
+    assert calls == [4, 4, 2]
+    assert torch.equal(found.score, score_images(model, x, detector.score, batch_size=4))
+    for batch, rows in zip(x.split(4), (slice(4), slice(4, 8), slice(8, 10)), strict=True):
+        for name, values in anomaly_parts(model, batch).items():
+            assert torch.equal(found.parts[name][rows], values)
+
+
+def test_every_batch_is_judged_in_eval_mode_without_gradients() -> None:
+    """In judging, fitting and calibrating; the model's own mode comes back."""
+    model, x, seen = build_model(tiny_config()).train(), digits("test")[:120], []
+    model.encoder.register_forward_hook(
+        lambda module, *_: seen.append(module.training or torch.is_grad_enabled())
+    )
+    for score in ("distortion", "typicality"):
+        calibrate(model, x, score, batch_size=50)(model, x[:5], rate=0.1)
+        assert model.training
+    assert seen == [False] * 8
+
+
+def test_a_score_of_ones_own_is_called_with_the_images_as_they_came() -> None:
+    """In a detector and as a part; it need not know how ours share the encoding."""
+
+    def brightness(model: JointModel, x: Tensor) -> Tensor:
+        assert x.dtype == torch.float64  # the model is in float32
+        return x.mean((1, 2, 3))
+
+    model, x = model_of(), digits("train")[:5].double()
+    detector = dataclasses.replace(detector_of(), score=brightness)
+    assert torch.equal(detector(model, x, rate=0.1).score, x.mean((1, 2, 3)))
+    combined = Combined((build_score("distortion"), brightness)).fit(model, digits("test")[:60].double())
+    surprise = combined.tails[1].surprise(x.mean((1, 2, 3)))  # type: ignore[union-attr]
+    assert torch.equal(combined.surprises(model, x)[:, 1], surprise)  # type: ignore[union-attr]
+
+
+def test_batches_of_nothing_are_refused() -> None:
+    """When judging and before a recipe is fitted."""
+    with pytest.raises(ConfigError, match="`batch_size` must be at least 1"):
+        detector_of()(model_of(), digits("train")[:2], rate=0.1, batch_size=0)
+    with pytest.raises(ConfigError, match="`batch_size` must be at least 1"):
+        calibrate(model_of(), digits("test")[:2], "typicality", batch_size=0)
+
+
 def test_a_rate_out_of_reach_is_refused_before_anything_is_scored() -> None:
     """The message names how many images are needed."""
     with pytest.raises(ConfigError, match="at least 199 calibration images, but there are 150"):
@@ -93,8 +177,9 @@ def test_a_recipe_is_not_calibrated_on_the_images_it_was_fitted_to() -> None:
     assert all(len(values) == 90 for values in detector.part_calibration.values())
     fitted_to_all = build_score("typicality").fit(model_of(), normals)
     assert detector.score.entropy != fitted_to_all.entropy  # type: ignore[attr-defined]
-    with pytest.raises(DataError, match="hold out more"):
-        calibrate(model_of(), normals[:2], "typicality", fit_share=0.1)
+    for share, n_fit in ((0.1, 0), (0.9, 2)):
+        with pytest.raises(DataError, match=f"'typicality' .* {share} leave {n_fit} to fit; hold out more"):
+            calibrate(model_of(), normals[:2], "typicality", fit_share=share)
 
 
 def test_parts_are_levels_from_the_top_then_pixels_then_the_energy() -> None:
@@ -173,9 +258,37 @@ def test_fitted_scores_survive_tensors_and_json(score: str) -> None:
     assert torch.equal(again(model_of(), x), detector.score(model_of(), x))
 
 
+LEVELS = {"n_lowest": 2, "n_draws": 4, "n_base": 64, "n_decoded": 8, "pick": "draws", "seed": 5}
+
+
+@pytest.mark.parametrize(
+    ("score", "packed"),
+    [
+        (LikelihoodRatio(2, seed=5), {"class": "llr.LikelihoodRatio", "fields": LEVELS}),
+        (LevelsAbove(2, seed=5), {"class": "llr.LevelsAbove", "fields": LEVELS}),
+        (Distortion(3, 5), {"class": "distortion.Distortion", "fields": {"n_draws": 3, "seed": 5}}),
+        (LogJoint(3, 5), {"class": "log_joint.LogJoint", "fields": {"n_draws": 3, "seed": 5}}),
+        (PriorDensity(3, 5), {"class": "prior_density.PriorDensity", "fields": {"n_draws": 3, "seed": 5}}),
+        (LatentEnergy(3, 5), {"class": "energy.LatentEnergy", "fields": {"n_draws": 3, "seed": 5}}),
+    ],
+)
+def test_what_a_checkpoint_holds_of_a_score_is_its_class_and_fields(
+    score: AnomalyScore, packed: dict[str, object]
+) -> None:
+    """As in checkpoints that are there already, so that they can still be read."""
+    assert pack(score) == (packed, {})
+    assert unpack(packed, {}) == score
+
+
 def test_nothing_but_scores_of_this_room_is_put_together() -> None:
     """A stored class from elsewhere, or one that is no score, is refused; so is a field that cannot be stored."""
-    for name in ("inference.evaluating", "os.system", "scores.SCORES", "calibration.Tensor"):
+    for name in (
+        "inference.evaluating",
+        "os.system",
+        "scores.SCORES",
+        "calibration.Tensor",
+        "expected.ExpectedScore",
+    ):
         with pytest.raises(CheckpointError, match="calibrate again"):
             unpack({"class": name, "fields": {}}, {})
     with pytest.raises(UnsupportedError, match="object"):
@@ -235,6 +348,23 @@ def test_another_score_is_stored_beside(run: Run) -> None:
     assert load_detector(run, "rate:level=0") is None
     assert load_detector(run) is not None
     assert isinstance(calibrate_run(run, "distortion").detector.score, Distortion)
+
+
+@pytest.mark.parametrize(("score", "share"), [("log_joint", 1.0), ("typicality", 0.7)])
+def test_a_rate_that_a_calibration_will_not_allow_is_refused_before_it(
+    run: Run, score: str, share: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the number of images that will calibrate, those that fit a recipe left out; the smallest rate goes through."""
+    config = change(run, "detection.fit_share=0.3")
+    n = round(share * len(build_images(config, "test")))
+    made = calibrate_run(run, score, rate=1 / (n + 1))
+    assert len(made.detector.calibration) == n
+    assert np.isfinite(made.detector.threshold(1 / (n + 1)))
+    monkeypatch.setattr(detectors, "calibrate", lambda *_, **__: pytest.fail("it was calibrated"))
+    with pytest.raises(ConfigError, match=f"at least {n + 1} calibration images, but there are {n};"):
+        calibrate_run(run, score, rate=1 / (n + 2))
+    with pytest.raises(ConfigError, match="between 0 and 1"):
+        calibrate_run(run, score, rate=0)
 
 
 @pytest.mark.parametrize("damage", ["json", "tensors", "missing tensors", "not json"])

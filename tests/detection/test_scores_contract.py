@@ -7,6 +7,7 @@ from functools import cache
 
 import pytest
 import torch
+from tests.detection.encoder_calls import encoder_calls
 from tests.detection.linear_gaussian import (
     DTYPE,
     SHAPE,
@@ -19,7 +20,9 @@ from torch import Tensor
 
 import hebm
 from hebm.detection import SCORES, AnomalyScore, ScoreRecipe, build_score, score_images
+from hebm.detection.base import InferredScore, score_inferred
 from hebm.detection.combined import FisherSum, default_parts
+from hebm.detection.inference import infer
 from hebm.errors import ConfigError, DataError, ImageShapeError, NonFiniteError
 
 N_NORMALS = 120
@@ -170,6 +173,25 @@ def fitted(name: str) -> AnomalyScore:
 
 
 @every_score
+def test_scores_share_inferred_images(name: str) -> None:
+    """The value is that of the images, without history, on one encoding however many scores ask."""
+    model, score = linear_model(), fitted(name)
+    assert isinstance(score, InferredScore)
+    x = normal_images(model, 5).requires_grad_()
+    expected = score(model, x)
+    with encoder_calls(model) as calls:
+        inferred = infer(model, x)
+        assert calls == []
+        values = [score.of(inferred), score_inferred(score, inferred)]
+        assert calls == [5]
+    assert torch.equal(values[0], expected)
+    assert torch.equal(values[1], expected)
+    assert not values[0].requires_grad
+    assert not inferred.posterior[0].mean.requires_grad
+    assert not inferred.x.requires_grad
+
+
+@every_score
 @pytest.mark.parametrize(
     ("spoil", "error", "message"),
     [
@@ -190,6 +212,19 @@ def test_bad_images_are_refused(
     model = linear_model()
     with pytest.raises(error, match=message):
         fitted(name)(model, spoil(normal_images(model, 4)))
+
+
+def test_pixels_may_leave_the_range_as_far_as_resizing_takes_them() -> None:
+    """By a thousandth on either side, and no more."""
+    model = linear_model()
+    x = normal_images(model, 2)
+    for value, further in ((-0.0009, -0.0011), (1.0009, 1.0011)):
+        x[0, 0, 0, 0] = value
+        assert torch.isfinite(scored("distortion", x)).all()
+        x[0, 0, 0, 0] = further
+        with pytest.raises(ImageShapeError, match=r"they lie in \["):
+            scored("distortion", x)
+        x[0, 0, 0, 0] = 0.5
 
 
 def test_the_first_broken_image_is_named() -> None:
@@ -265,16 +300,22 @@ def test_wrong_options_are_refused(name: str, message: str) -> None:
     ],
 )
 def test_levels_the_model_does_not_have_are_refused(name: str, message: str) -> None:
-    """When images are scored, since the score does not know the model before."""
-    with pytest.raises(ConfigError, match=message):
-        scored(name, normal_images(linear_model(), 2))
+    """When images are scored, since the score does not know the model before; nothing is encoded for it."""
+    model = linear_model()
+    with encoder_calls(model) as calls, pytest.raises(ConfigError, match=message):
+        score_images(model, normal_images(model, 2), name)
+    assert calls == []
 
 
 def test_the_energy_of_a_model_without_one_is_refused() -> None:
-    """And what to take instead is said."""
+    """And what to take instead is said; nothing is encoded for it."""
     model = linear_model(energy=None)
-    with pytest.raises(ConfigError, match=r"needs a prior with an energy.*prior_density"):
+    with (
+        encoder_calls(model) as calls,
+        pytest.raises(ConfigError, match=r"needs a prior with an energy.*prior_density"),
+    ):
         score_images(model, normal_images(model, 2), "energy")
+    assert calls == []
 
 
 @pytest.mark.parametrize("name", [n for n in SCORES if isinstance(build_score(n), ScoreRecipe)])

@@ -2,21 +2,20 @@
 
 import csv
 import io
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal, cast
 
 import torch
 import typer
-from torch import Tensor
 
 from hebm.cli.options import DeviceOption, RunArgument, SeedOption
 from hebm.cli.output import device_named, load_run, say
 from hebm.data import ImageSet, ResidentImages
 from hebm.data.given import read_given_images, transform_of
-from hebm.detection import Detections, build_score, explain, rate_interval
+from hebm.detection import Detections, Explanation, build_score, explain, rate_interval
 from hebm.errors import ConfigError, RunDirectoryError
 from hebm.files import write_atomically
-from hebm.models import JointModel
 from hebm.report import Finding, contact_sheet, save_png, write_detections
 from hebm.training import Run, StoredDetector, calibrate_run, load_detector
 
@@ -55,48 +54,83 @@ def detect(
     part with the smallest p-value); then for each part, levels from the top, pixels, energy, its value in nats and its
     p-value.
     """
+    _require_options(on_error, fpr, score)
+    run, model = load_run(run_dir, device)
+    settings = run.config().detection
+    rate = settings.false_positive_rate if fpr is None else fpr
+    target = _target(run, images, out)
+    given = _given(run, images, on_error)
+    stored = _detector(run, score or settings.score, device, rate, recalibrate)
+    x = ResidentImages(given, "cpu").batch(torch.arange(len(given)))
+    judged = _Judged(run, stored, given, stored.detector(model, x, rate=rate), rate)
+    worst = judged.found.most_anomalous(n_worst)
+    findings = _findings(judged, worst, explain(model, stored.detector, x[worst], seed=seed))
+    _write(judged, findings, target, title=images.name)
+    _report(judged, worst, target)
+
+
+@dataclass(frozen=True)
+class _Judged:
+    """Images, and what a run's detector found about them at a false-positive rate."""
+
+    run: Run
+    stored: StoredDetector
+    given: ImageSet
+    found: Detections
+    rate: float
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.given.item_names or ()
+
+    @property
+    def summary(self) -> str:
+        n = len(self.found)
+        return (
+            f"{int(self.found.anomalous.sum())} of {n} images are anomalous at a false-positive rate of "
+            f"{self.rate:.3g}; if all were normal, about {self.rate * n:.3g} would be."
+        )
+
+
+def _require_options(on_error: str, fpr: float | None, score: str | None) -> None:
     if on_error not in ("refuse", "skip"):
         raise ConfigError(f"--on-error {on_error!r} is unknown; choose refuse or skip.")
     if fpr is not None and not 0 < fpr < 1:
         raise ConfigError(f"--fpr {fpr:g} is not a rate; give a number between 0 and 1, e.g. 0.05.")
     if score is not None:
         build_score(score)
-    run, model = load_run(run_dir, device)
-    config = run.config()
-    rate = config.detection.false_positive_rate if fpr is None else fpr
+
+
+def _target(run: Run, images: Path, out: Path | None) -> Path:
+    """The folder for the results, which is not made yet."""
     target = out or run.directory / "detections" / images.stem
-    if target.exists() and not target.is_dir():
-        raise RunDirectoryError(f"--out {target} is a file; name a folder.")
-    transform = transform_of(config.data.name, size=config.data.size, channels=config.data.channels)
-    given = read_given_images(images, transform, on_error=cast(Literal["refuse", "skip"], on_error))
-    stored = _detector(run, score or config.detection.score, device, recalibrate)
-    stored.detector.threshold(rate)
-    x = ResidentImages(given, "cpu").batch(torch.arange(len(given)))
-    found = stored.detector(model, x, rate=rate)
-    worst = found.most_anomalous(n_worst)
-    names = given.item_names or ()
-    findings = _findings(model, stored, x, names, found, worst, seed)
-    lead = _summary(found, rate)
-    _make_folder(target)
-    write_atomically(target / "detections.csv", _csv(names, found).encode())
-    write_detections(
-        target / "detections.html",
-        findings,
-        title=images.name,
-        lead=lead,
-        facts=_facts(run, given, stored, rate),
-    )
-    save_png(contact_sheet(findings), target / "detections.png")
-    _report(given, found, worst, lead, target)
+    nearest = next(place for place in (target, *target.parents) if place.exists())
+    if not nearest.is_dir():
+        raise RunDirectoryError(f"{target} cannot be a folder, as {nearest} is a file; choose another --out.")
+    return target
 
 
-def _detector(run: Run, score: str, device: str, recalibrate: bool) -> StoredDetector:
-    """The stored detector; calibrated and stored now where there is none."""
+def _given(run: Run, images: Path, on_error: str) -> ImageSet:
+    data = run.config().data
+    transform = transform_of(data.name, size=data.size, channels=data.channels)
+    return read_given_images(images, transform, on_error=cast(Literal["refuse", "skip"], on_error))
+
+
+def _detector(run: Run, score: str, device: str, rate: float, recalibrate: bool) -> StoredDetector:
+    """The stored detector; calibrated and stored now where there is none, if the calibration will allow the rate."""
     stored = None if recalibrate else load_detector(run, score, device=device_named(device))
     if stored is not None:
         return stored
     say(f"calibrating {score} on the run's held-out images")
-    return calibrate_run(run, score, device=device_named(device))
+    return calibrate_run(run, score, device=device_named(device), rate=rate)
+
+
+def _write(judged: _Judged, findings: list[Finding], target: Path, *, title: str) -> None:
+    _make_folder(target)
+    write_atomically(target / "detections.csv", _csv(judged.names, judged.found).encode())
+    page = target / "detections.html"
+    write_detections(page, findings, title=title, lead=judged.summary, facts=_facts(judged))
+    save_png(contact_sheet(findings), target / "detections.png")
 
 
 def _csv(names: tuple[str, ...], found: Detections) -> str:
@@ -115,16 +149,8 @@ def _csv(names: tuple[str, ...], found: Detections) -> str:
     return text.getvalue()
 
 
-def _findings(
-    model: JointModel,
-    stored: StoredDetector,
-    x: Tensor,
-    names: tuple[str, ...],
-    found: Detections,
-    worst: list[int],
-    seed: int,
-) -> list[Finding]:
-    shown = explain(model, stored.detector, x[worst], seed=seed)
+def _findings(judged: _Judged, worst: list[int], shown: Explanation) -> list[Finding]:
+    names, found = judged.names, judged.found
     return [
         Finding(
             names[i],
@@ -149,32 +175,24 @@ def _make_folder(target: Path) -> None:
         raise RunDirectoryError(f"{target} cannot be made ({error}); choose another --out.") from error
 
 
-def _summary(found: Detections, rate: float) -> str:
-    n = len(found)
-    return (
-        f"{int(found.anomalous.sum())} of {n} images are anomalous at a false-positive rate of {rate:.3g}; if all were "
-        f"normal, about {rate * n:.3g} would be."
-    )
-
-
-def _facts(run: Run, given: ImageSet, stored: StoredDetector, rate: float) -> list[tuple[str, str]]:
-    n = len(stored.detector.calibration)
+def _facts(judged: _Judged) -> list[tuple[str, str]]:
+    given, rate, n = judged.given, judged.rate, len(judged.stored.detector.calibration)
     low, high = rate_interval(n, rate)
     return [
-        ("Run", run.directory.name),
-        ("Score", stored.detector.name),
+        ("Run", judged.run.directory.name),
+        ("Score", judged.stored.detector.name),
         ("Images", f"{len(given)}" + (f", {len(given.skipped)} left out" if given.skipped else "")),
         ("Calibrated on", f"{n} held-out images"),
         ("False-positive rate", f"{rate:.3g} (this calibration: {low:.3g} to {high:.3g})"),
     ]
 
 
-def _report(given: ImageSet, found: Detections, worst: list[int], lead: str, target: Path) -> None:
-    names = given.item_names or ()
-    say(lead)
+def _report(judged: _Judged, worst: list[int], target: Path) -> None:
+    found = judged.found
+    say(judged.summary)
     for i in [i for i in worst if found.anomalous[i]][:N_LISTED]:
-        say(f"  {names[i]}: p = {found.p_value[i].item():.2g}, breaks first: {found.breaks_first[i]}")
-    for skipped in given.skipped:
+        say(f"  {judged.names[i]}: p = {found.p_value[i].item():.2g}, breaks first: {found.breaks_first[i]}")
+    for skipped in judged.given.skipped:
         say(f"  left out: {skipped}")
     for suffix in ("csv", "html", "png"):
         say(str(target / f"detections.{suffix}"))

@@ -2,15 +2,20 @@
 
 A score's noise comes from its own seed and is the same for every image (common random numbers), so that a value is a
 function of (model, image, seed) alone: neither the batch's size nor its order nor the other images matter.
+
+The scores of this room are :class:`InferredScore`: several of them can share one encoding of a batch.
 """
 
-from typing import Protocol, runtime_checkable
+from abc import ABC, abstractmethod
+from typing import ClassVar, Protocol, runtime_checkable
 
+import torch
 from torch import Tensor
 
+from hebm.detection.inference import Inferred, infer, require_finite
 from hebm.models import JointModel
 
-__all__ = ["AnomalyScore", "ScoreRecipe"]
+__all__ = ["AnomalyScore", "InferredScore", "ScoreRecipe", "score_inferred"]
 
 
 @runtime_checkable
@@ -50,3 +55,37 @@ class ScoreRecipe(Protocol):
             DataError: If there are too few.
         """
         ...
+
+
+class InferredScore(ABC):
+    """An anomaly score of images and their posterior.
+
+    Attributes:
+        quantity: What an error says is not finite.
+    """
+
+    quantity: ClassVar[str]
+
+    @abstractmethod
+    def values(self, inferred: Inferred) -> Tensor:
+        """The score of every image, [B] in float64, not yet checked.
+
+        Raises:
+            ConfigError: If the score asks for something this model does not have, before anything is encoded.
+        """
+
+    @torch.no_grad()
+    def of(self, inferred: Inferred) -> Tensor:
+        """Score checked images: what :class:`AnomalyScore` returns, and its errors."""
+        return require_finite(self.quantity, self.values(inferred)).to(inferred.images.device)
+
+    def __call__(self, model: JointModel, x: Tensor) -> Tensor:
+        """Score images, as :class:`AnomalyScore` says."""
+        return self.of(infer(model, x))
+
+
+def score_inferred(score: AnomalyScore, inferred: Inferred) -> Tensor:
+    """Score checked images, [B]; only a score that is not of this room encodes them anew."""
+    if isinstance(score, InferredScore):
+        return score.of(inferred)
+    return score(inferred.model, inferred.images)

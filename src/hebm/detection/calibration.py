@@ -24,7 +24,13 @@ from torch import Tensor
 
 from hebm.errors import ConfigError, DataError, NonFiniteError
 
-__all__ = ["conformal_p_values", "conformal_threshold", "n_calibration_needed", "rate_interval"]
+__all__ = [
+    "conformal_p_values",
+    "conformal_threshold",
+    "n_calibration_needed",
+    "rate_interval",
+    "require_rate",
+]
 
 
 def conformal_p_values(calibration: Tensor, scores: Tensor) -> Tensor:
@@ -80,6 +86,21 @@ def n_calibration_needed(rate: float) -> int:
     return n
 
 
+def require_rate(n: int, rate: float) -> None:
+    """Check that n calibration images allow a false-positive rate.
+
+    Raises:
+        ConfigError: If the rate is below 1 / (n + 1), the smallest p-value; the number of images it needs is named.
+    """
+    needed = n_calibration_needed(rate)
+    if n < needed:
+        raise ConfigError(
+            f"a false-positive rate of {rate:g} needs at least {needed} calibration images, but there are {n}; raise "
+            f"the rate to {math.ceil(1e4 / (n + 1)) / 1e4:g} or more, or hold out more images (data.holdout, "
+            "detection.n_calibration)."
+        )
+
+
 def rate_interval(n: int, rate: float, *, coverage: float = 0.95) -> tuple[float, float]:
     """Where the false-positive rate of one detector with n calibration images lies, with probability `coverage`.
 
@@ -102,12 +123,6 @@ def _ordered(calibration: Tensor) -> Tensor:
 
 def _rank(n: int, rate: float) -> int:
     """The largest k with k / (n + 1) ≤ rate, by the same division that makes the p-values."""
-    needed = n_calibration_needed(rate)
-    if n < needed:
-        raise ConfigError(
-            f"a false-positive rate of {rate:g} needs at least {needed} calibration images, but there are {n}; raise "
-            f"the rate to {math.ceil(1e4 / (n + 1)) / 1e4:g} or more, or hold out more images (data.holdout, "
-            "detection.n_calibration)."
-        )
+    require_rate(n, rate)
     rank = math.floor(rate * (n + 1))
     return rank + 1 if (rank + 1) / (n + 1) <= rate else rank

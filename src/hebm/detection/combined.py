@@ -7,15 +7,17 @@ with the parts' means m, standard deviations d and correlations R over normal im
 tail of each part and adds nats; the distance is in standard deviations and looks at all sides.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from hebm.detection.base import AnomalyScore, ScoreRecipe
-from hebm.detection.batches import in_batches, require_normals
+from hebm.detection.base import AnomalyScore, InferredScore, ScoreRecipe, score_inferred
+from hebm.detection.batches import inferred_batches, require_normals
 from hebm.detection.distortion import Distortion
+from hebm.detection.inference import Inferred, infer
 from hebm.detection.prior_density import PriorDensity
 from hebm.detection.rate import Rate
 from hebm.detection.tails import UpperTail, fit_tail
@@ -29,7 +31,7 @@ LEAST_NORMALS = 50
 
 
 @dataclass(frozen=True)
-class FisherSum:
+class FisherSum(InferredScore):
     """Sum of the parts' surprises.
 
     Args:
@@ -37,21 +39,26 @@ class FisherSum:
         tails: Of each among normal images.
     """
 
+    quantity = "the sum of surprises"
+
     parts: tuple[AnomalyScore, ...]
     tails: tuple[UpperTail, ...]
 
     def surprises(self, model: JointModel, x: Tensor) -> Tensor:
         """-log of each part's tail probability, [B, n_parts] nats."""
-        pairs = zip(self.parts, self.tails, strict=True)
-        return torch.stack([tail.surprise(part(model, x)) for part, tail in pairs], 1)
+        return self._surprises(infer(model, x))
 
-    def __call__(self, model: JointModel, x: Tensor) -> Tensor:
+    def values(self, inferred: Inferred) -> Tensor:
         """[B] nats; of independent parts, twice the sum has 2 · n_parts degrees of freedom of χ² on normal images."""
-        return self.surprises(model, x).sum(1)
+        return self._surprises(inferred).sum(1)
+
+    def _surprises(self, inferred: Inferred) -> Tensor:
+        columns = _values(self.parts, inferred).unbind(1)
+        return torch.stack([tail.surprise(v) for tail, v in zip(self.tails, columns, strict=True)], 1)
 
 
 @dataclass(frozen=True)
-class MahalanobisDistance:
+class MahalanobisDistance(InferredScore):
     """Distance of the parts from their mean over normal images.
 
     Args:
@@ -61,14 +68,16 @@ class MahalanobisDistance:
         precision: Inverse of the correlations with the ridge, [n_parts, n_parts].
     """
 
+    quantity = "the Mahalanobis distance"
+
     parts: tuple[AnomalyScore, ...]
     mean: Tensor
     scale: Tensor
     precision: Tensor
 
-    def __call__(self, model: JointModel, x: Tensor) -> Tensor:
+    def values(self, inferred: Inferred) -> Tensor:
         """[B] in standard deviations."""
-        values = torch.stack([part(model, x) for part in self.parts], 1)
+        values = _values(self.parts, inferred)
         u = (values - self.mean.to(values)) / self.scale.to(values)
         return ((u @ self.precision.to(values)) * u).sum(1).sqrt()
 
@@ -111,7 +120,7 @@ class Combined:
         """
         wanted = default_parts(model, seed=self.seed) if self.parts is None else self.parts
         parts, rest = _fitted_parts(model, wanted, normals)
-        values = torch.stack([in_batches(model, rest, part) for part in parts], 1).double()
+        values = torch.cat([_values(parts, inferred) for inferred in inferred_batches(model, rest)]).double()
         if not (values.std(0) > 0).all():
             names = [type(part).__name__ for part, d in zip(parts, values.std(0), strict=True) if not d > 0]
             raise NonFiniteError(f"{', '.join(names)} is the same for all normal images; leave it out.")
@@ -126,6 +135,11 @@ def default_parts(model: JointModel, *, seed: int = 0) -> tuple[AnomalyScore, ..
     """Distortion, the rate of every level (of all together on a flow, which has no marginals), the prior's density."""
     levels = [None] if isinstance(base_of(model.prior), FlowPrior) else range(len(model.level_dims))
     return (Distortion(), *(Rate(level, seed=seed) for level in levels), PriorDensity())
+
+
+def _values(parts: Sequence[AnomalyScore], inferred: Inferred) -> Tensor:
+    """Of every part, [B, n_parts]."""
+    return torch.stack([score_inferred(part, inferred) for part in parts], 1)
 
 
 def _fitted_parts(

@@ -1,22 +1,30 @@
 """A calibrated detector: a score, and everything of held-out normal images that its verdicts need."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from hebm.detection.base import AnomalyScore, ScoreRecipe
+from hebm.detection.base import AnomalyScore, ScoreRecipe, score_inferred
+from hebm.detection.batches import BATCH, inferred_batches
 from hebm.detection.calibration import conformal_p_values, conformal_threshold
-from hebm.detection.inference import evaluating
-from hebm.detection.parts import anomaly_parts, breaks_first, part_p_values
-from hebm.detection.scores import build_score, score_images
+from hebm.detection.inference import Inferred, evaluating, require_count
+from hebm.detection.parts import breaks_first, part_p_values, parts_of
+from hebm.detection.scores import build_score
 from hebm.errors import DataError
 from hebm.models import JointModel
 from hebm.randomness import named_generator
 
-__all__ = ["Detections", "Detector", "calibrate"]
+__all__ = ["Detections", "Detector", "calibrate", "n_fitted"]
 
-BATCH_SIZE = 500
+
+class _Values(NamedTuple):
+    """Score and parts of images, [B] each, on the CPU."""
+
+    score: Tensor
+    parts: dict[str, Tensor]
 
 
 @dataclass(frozen=True)
@@ -74,10 +82,8 @@ class Detector:
         """
         return conformal_threshold(self.calibration, rate)
 
-    def __call__(
-        self, model: JointModel, x: Tensor, *, rate: float, batch_size: int = BATCH_SIZE
-    ) -> Detections:
-        """Judge images.
+    def __call__(self, model: JointModel, x: Tensor, *, rate: float, batch_size: int = BATCH) -> Detections:
+        """Judge images; each batch is encoded once.
 
         Args:
             model: The model that the detector was calibrated with.
@@ -91,8 +97,10 @@ class Detector:
             NonFiniteError: If an image or a score is not finite.
         """
         self.threshold(rate)
-        score = score_images(model, x, self.score, batch_size=batch_size).cpu()
-        parts = _parts(model, x, batch_size)
+        require_count("batch_size", batch_size, least=1)
+        with evaluating(model):
+            batches = inferred_batches(model, x, batch_size)
+            score, parts = _joined([_values(self.score, inferred) for inferred in batches])
         p_value = conformal_p_values(self.calibration, score)
         return Detections(
             score,
@@ -111,7 +119,7 @@ def calibrate(
     *,
     fit_share: float = 0.5,
     seed: int = 0,
-    batch_size: int = BATCH_SIZE,
+    batch_size: int = BATCH,
 ) -> Detector:
     """Calibrate a score on held-out normal images.
 
@@ -132,38 +140,50 @@ def calibrate(
         NonFiniteError: If a score is not finite.
     """
     wanted = build_score(score)
-    if isinstance(wanted, ScoreRecipe):
-        n_fit = round(fit_share * len(normals))
-        if not 0 < n_fit < len(normals):
-            raise DataError(
-                f"the score {score!r} is fitted to normal images and calibrated on others, but {len(normals)} held-out "
-                f"images with a share of {fit_share} leave {n_fit} to fit; hold out more (data.holdout)."
-            )
-        order = torch.randperm(len(normals), generator=named_generator(seed, "detection", "fit"))
-        with evaluating(model):
-            fitted = wanted.fit(model, normals[order[:n_fit]])
-        normals = normals[order[n_fit:]]
-    else:
-        fitted = wanted
-    return Detector(
-        score,
-        fitted,
-        score_images(model, normals, fitted, batch_size=batch_size).cpu(),
-        _parts(model, normals, batch_size),
-        _mean_squared_residual(model, normals, batch_size),
-    )
-
-
-def _parts(model: JointModel, x: Tensor, batch_size: int) -> dict[str, Tensor]:
+    require_count("batch_size", batch_size, least=1)
+    n_fit = n_fitted(score, len(normals), fit_share)
     with evaluating(model):
-        blocks = [anomaly_parts(model, batch) for batch in torch.split(x, batch_size)]
-    return {name: torch.cat([block[name] for block in blocks]).cpu() for name in blocks[0]}
+        if isinstance(wanted, ScoreRecipe):
+            order = torch.randperm(len(normals), generator=named_generator(seed, "detection", "fit"))
+            wanted, normals = wanted.fit(model, normals[order[:n_fit]]), normals[order[n_fit:]]
+        values, residuals = [], []
+        for inferred in inferred_batches(model, normals, batch_size):
+            values.append(_values(wanted, inferred))
+            residuals.append(_squared_residual(inferred))
+    residual = sum(residuals, torch.zeros_like(residuals[0])) / len(normals)
+    return Detector(score, wanted, *_joined(values), residual.float())
 
 
-def _mean_squared_residual(model: JointModel, x: Tensor, batch_size: int) -> Tensor:
-    total = torch.zeros(model.image_shape, dtype=torch.float64)
-    with evaluating(model):
-        for batch in torch.split(x, batch_size):
-            batch = batch.to(next(model.parameters()))
-            total += (batch - model.decode(model.encode(batch).mean)).square().sum(0).double().cpu()
-    return (total / len(x)).float()
+def n_fitted(score: str, n_normals: int, fit_share: float) -> int:
+    """How many of the normal images a score is fitted to, none if it is no recipe; the others calibrate it.
+
+    Raises:
+        ConfigError: If the score is unknown.
+        DataError: If the share leaves none to fit, or none to calibrate.
+    """
+    if not isinstance(build_score(score), ScoreRecipe):
+        return 0
+    n_fit = round(fit_share * n_normals)
+    if not 0 < n_fit < n_normals:
+        raise DataError(
+            f"the score {score!r} is fitted to normal images and calibrated on others, but {n_normals} held-out "
+            f"images with a share of {fit_share} leave {n_fit} to fit; hold out more (data.holdout)."
+        )
+    return n_fit
+
+
+def _values(score: AnomalyScore, inferred: Inferred) -> _Values:
+    values = score_inferred(score, inferred).cpu()
+    return _Values(values, {name: part.cpu() for name, part in parts_of(inferred).items()})
+
+
+def _joined(batches: Sequence[_Values]) -> _Values:
+    """Of all batches, one after the other."""
+    parts = {name: torch.cat([batch.parts[name] for batch in batches]) for name in batches[0].parts}
+    return _Values(torch.cat([batch.score for batch in batches]), parts)
+
+
+def _squared_residual(inferred: Inferred) -> Tensor:
+    """Sum over the images, [C, H, W] in float64 on the CPU."""
+    residual = inferred.x - inferred.model.decode(inferred.posterior.mean)
+    return residual.square().sum(0).double().cpu()

@@ -2,18 +2,17 @@ r"""The negative evidence lower bound."""
 
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from hebm.detection.inference import infer, require_count, require_finite
+from hebm.detection.base import InferredScore
+from hebm.detection.inference import Inferred, require_count
 from hebm.detection.rate import rate_of_all
-from hebm.models import JointModel
 
 __all__ = ["Elbo"]
 
 
 @dataclass(frozen=True)
-class Elbo:
+class Elbo(InferredScore):
     r"""Minus the bound on log p(x), up to log Z, which is the same for all images.
 
     .. math:: s(x) = -E_{q(z|x)}\big[\log p(x|z) + \log p_0(z) - E(z) - \log q(z|x)\big]
@@ -26,16 +25,15 @@ class Elbo:
         fails.
     """
 
+    quantity = "the bound"
+
     n_draws: int = 8
     seed: int = 0
 
     def __post_init__(self) -> None:
         require_count("n_draws", self.n_draws, least=1)
 
-    @torch.no_grad()
-    def __call__(self, model: JointModel, x: Tensor) -> Tensor:
+    def values(self, inferred: Inferred) -> Tensor:
         """[B] nats."""
-        inferred = infer(model, x)
         distortion = inferred.expectation(inferred.distortion, n_draws=self.n_draws, seed=self.seed)
-        values = distortion + rate_of_all(inferred, n_draws=self.n_draws, seed=self.seed)
-        return require_finite("the bound", values).to(x.device)
+        return distortion + rate_of_all(inferred, n_draws=self.n_draws, seed=self.seed)

@@ -1,14 +1,15 @@
 r"""What the scores share: checked images, their posteriors, common draws, and expectations under q(z|x)."""
 
-import math
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from hebm.errors import ConfigError, ImageShapeError, NonFiniteError
+from hebm.detection.images import require_images
+from hebm.errors import ConfigError, NonFiniteError
 from hebm.latents import Latents
 from hebm.models import JointModel, LatentPosterior
 from hebm.randomness import named_generator
@@ -23,22 +24,31 @@ __all__ = [
     "require_finite",
 ]
 
-ROUNDING = 1e-3  # what resizing may put outside of [0, 1]
-
 
 @dataclass(frozen=True)
 class Inferred:
-    """Images with their posteriors.
+    """Checked images of one batch, with what all scores of them share: they are encoded once, and only if need be.
+
+    Not to be kept while the model learns.
 
     Args:
         model: The model.
-        x: Images on the model's device and in its dtype, [B, C, H, W].
-        posterior: q(z|x).
+        images: The images as they were given, [B, C, H, W] in [0, 1].
     """
 
     model: JointModel
-    x: Tensor
-    posterior: LatentPosterior
+    images: Tensor
+
+    @cached_property
+    def x(self) -> Tensor:
+        """The images on the model's device and in its dtype, without gradient history."""
+        return self.images.detach().to(next(self.model.parameters()))
+
+    @cached_property
+    def posterior(self) -> LatentPosterior:
+        """q(z|x), without gradient history; inferred when it is first asked for."""
+        with torch.no_grad():
+            return self.model.encode(self.x)
 
     def expectation(self, value: Callable[[Latents], Tensor], *, n_draws: int, seed: int) -> Tensor:
         r"""E_q[value(z)] over common draws, or value(E_q z) for ``n_draws=0``: [B] nats in float64.
@@ -59,34 +69,14 @@ class Inferred:
 
 
 def infer(model: JointModel, x: Tensor) -> Inferred:
-    """Check images and infer their posteriors, without gradient history.
+    """Check images; their posteriors are inferred when they are first asked for.
 
     Raises:
         ImageShapeError: If shape, type or range are not the model's.
         NonFiniteError: If a pixel is not finite.
     """
-    if not x.is_floating_point() or x.ndim != 4 or tuple(x.shape[1:]) != model.image_shape:
-        raise ImageShapeError(
-            f"floating-point images [B, {', '.join(map(str, model.image_shape))}] in [0, 1] are expected, but "
-            f"{x.dtype} {list(x.shape)} came; resize them, and divide bytes by 255."
-        )
-    if len(x) == 0:
-        raise ImageShapeError("at least one image is expected, but the batch is empty.")
-    low, high = (end.item() for end in x.aminmax())
-    if not (math.isfinite(low) and math.isfinite(high)):
-        broken = (~torch.isfinite(x)).flatten(1).any(1)
-        raise NonFiniteError(
-            f"{int(broken.sum())} of {len(x)} images have pixels that are not finite (the first is image "
-            f"{int(broken.nonzero()[0])} of its batch); leave them out or repair them."
-        )
-    if low < -ROUNDING or high > 1 + ROUNDING:
-        raise ImageShapeError(
-            f"pixels in [0, 1] are expected, but they lie in [{low:.4g}, {high:.4g}]; divide bytes by 255, map "
-            "[-1, 1] by (x + 1) / 2."
-        )
-    with torch.no_grad():
-        x = x.detach().to(next(model.parameters()))
-        return Inferred(model, x, model.encode(x))
+    require_images(x, model.image_shape)
+    return Inferred(model, x)
 
 
 def common_noise(n_draws: int, dim: int, *, seed: int, like: Tensor) -> Tensor:

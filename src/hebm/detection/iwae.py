@@ -6,14 +6,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hebm.detection.inference import common_draws, infer, require_count, require_finite
-from hebm.models import JointModel
+from hebm.detection.base import InferredScore
+from hebm.detection.inference import Inferred, common_draws, require_count
 
 __all__ = ["Iwae"]
 
 
 @dataclass(frozen=True)
-class Iwae:
+class Iwae(InferredScore):
     r"""Minus the importance-weighted bound on log p(x), up to log Z, which is the same for all images.
 
     .. math:: s(x) = -\log \tfrac1n \sum_{j=1}^n
@@ -26,21 +26,20 @@ class Iwae:
     Source: Burda et al. (2016), arXiv:1509.00519, eq. (8).
     """
 
+    quantity = "the importance-weighted bound"
+
     n_samples: int = 32
     seed: int = 0
 
     def __post_init__(self) -> None:
         require_count("n_samples", self.n_samples, least=1)
 
-    @torch.no_grad()
-    def __call__(self, model: JointModel, x: Tensor) -> Tensor:
+    def values(self, inferred: Inferred) -> Tensor:
         """[B] nats."""
-        inferred = infer(model, x)
         log_weights = [
-            model.prior.log_density(latents).double()
+            inferred.model.prior.log_density(latents).double()
             - inferred.distortion(latents)
             - inferred.posterior.log_prob(latents)
             for latents in common_draws(inferred.posterior, self.n_samples, seed=self.seed)
         ]
-        values = math.log(self.n_samples) - torch.stack(log_weights).logsumexp(0)
-        return require_finite("the importance-weighted bound", values).to(x.device)
+        return math.log(self.n_samples) - torch.stack(log_weights).logsumexp(0)

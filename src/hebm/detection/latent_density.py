@@ -8,8 +8,9 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Adam
 
-from hebm.detection.batches import BATCH, require_normals
-from hebm.detection.inference import infer, require_count, require_finite
+from hebm.detection.base import InferredScore
+from hebm.detection.batches import inferred_batches, require_normals
+from hebm.detection.inference import Inferred, require_count
 from hebm.distributions import DiagonalNormal
 from hebm.errors import ConfigError
 from hebm.latents import Latents, flatten_latents
@@ -34,7 +35,7 @@ LEAST_NORMALS = 20
 
 
 @dataclass(frozen=True)
-class FittedDensity:
+class FittedDensity(InferredScore):
     r"""-log p(z) of a fitted prior at the posterior mean, or its mean over common draws; up to its log Z, if any.
 
     Args:
@@ -43,20 +44,20 @@ class FittedDensity:
         seed: Of the draws.
     """
 
+    quantity = "the density of the latents"
+
     prior: Prior
     n_draws: int = 0
     seed: int = 0
 
-    @torch.no_grad()
-    def __call__(self, model: JointModel, x: Tensor) -> Tensor:
+    def values(self, inferred: Inferred) -> Tensor:
         """[B] nats."""
         device = next(self.prior.parameters()).device  # type: ignore[attr-defined]
 
         def value(latents: Latents) -> Tensor:
             return -self.prior.log_density(tuple(z.double().to(device) for z in latents))
 
-        values = infer(model, x).expectation(value, n_draws=self.n_draws, seed=self.seed)
-        return require_finite("the density of the latents", values).to(x.device)
+        return inferred.expectation(value, n_draws=self.n_draws, seed=self.seed)
 
 
 @dataclass(frozen=True)
@@ -114,7 +115,7 @@ class LatentDensityScore:
 
 
 def _posteriors(model: JointModel, normals: Tensor) -> PosteriorLatents:
-    parts = [infer(model, batch).posterior for batch in torch.split(normals, BATCH)]
+    parts = [inferred.posterior for inferred in inferred_batches(model, normals)]
     means = torch.cat([flatten_latents(part.mean) for part in parts])
     scales = torch.cat([flatten_latents(part.scale) for part in parts])
     return PosteriorLatents(means.double().cpu(), scales.double().cpu(), model.level_dims)

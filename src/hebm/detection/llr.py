@@ -17,12 +17,12 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from hebm.detection.base import InferredScore
 from hebm.detection.conditional import ConditionalDraws, ConditionalOptions, ConditionalSampler
-from hebm.detection.inference import Inferred, common_draws, infer, require_count, require_finite
+from hebm.detection.inference import Inferred, common_draws, require_count
 from hebm.distributions import standard_normal_log_prob
 from hebm.errors import ConfigError
 from hebm.latents import Latents
-from hebm.models import JointModel
 from hebm.priors import base_of
 from hebm.randomness import derive_seed
 
@@ -37,7 +37,45 @@ class Bounds(NamedTuple):
 
 
 @dataclass(frozen=True)
-class LikelihoodRatio:
+class _WithoutLowestLevels(InferredScore):
+    """Options of both scores, and the bounds that they are made of."""
+
+    n_lowest: int = 1
+    n_draws: int = 4
+    n_base: int = 64
+    n_decoded: int = 8
+    pick: Literal["draws", "mode"] = "draws"
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        require_count("n_lowest", self.n_lowest, least=1)
+        require_count("n_draws", self.n_draws, least=1)
+        self._conditional()
+
+    def _conditional(self) -> ConditionalOptions:
+        return ConditionalOptions(self.n_base, self.n_decoded, self.pick)
+
+    def _bounds(self, inferred: Inferred) -> Bounds:
+        """Both bounds; the part of the rates that N(0, I) gives is exact, the rest a mean over common draws."""
+        n_levels = len(inferred.model.level_dims)
+        n_above = n_levels - self.n_lowest
+        if n_above < 1:
+            raise ConfigError(
+                f"`n_lowest` is {self.n_lowest}, but at least one of the model's {n_levels} levels must stay; lower it."
+            )
+        lowest = range(n_above, n_levels)
+        sampler = ConditionalSampler(
+            inferred.model.prior, lowest, self._conditional(), seed=derive_seed(self.seed, "llr")
+        )
+        draws = common_draws(inferred.posterior, self.n_draws, seed=self.seed)
+        terms = [_terms(inferred, z, sampler.draw(z, i), n_above) for i, z in enumerate(draws)]
+        whole, above = (torch.stack(parts).mean(0) for parts in zip(*terms, strict=True))
+        rates = torch.stack(inferred.posterior.rate_per_level()).double()
+        return Bounds(whole - rates.sum(0), above - rates[:n_above].sum(0))
+
+
+@dataclass(frozen=True)
+class LikelihoodRatio(_WithoutLowestLevels):
     r"""The likelihood ratio LLR^{>k} = L - L^{>k}: what the lowest k levels are needed for.
 
     Images whose upper levels already tell what they are have a small ratio; images that only the details of the lowest
@@ -55,87 +93,33 @@ class LikelihoodRatio:
     Source: Havtorn et al. (2021), arXiv:2102.08248; the conditional normaliser is what a joint prior adds.
     """
 
-    n_lowest: int = 1
-    n_draws: int = 4
-    n_base: int = 64
-    n_decoded: int = 8
-    pick: Literal["draws", "mode"] = "draws"
-    seed: int = 0
+    quantity = "the likelihood ratio"
 
-    def __post_init__(self) -> None:
-        _require_options(self)
-
-    @torch.no_grad()
-    def __call__(self, model: JointModel, x: Tensor) -> Tensor:
+    def values(self, inferred: Inferred) -> Tensor:
         """[B] nats; log Z does not enter.
 
         Raises:
             ConfigError: If the model has no more than k levels.
             UnsupportedError: If the base cannot draw the lowest levels given the others.
         """
-        bounds = _bounds(self, infer(model, x))
-        return require_finite("the likelihood ratio", bounds.whole - bounds.above).to(x.device)
+        bounds = self._bounds(inferred)
+        return bounds.whole - bounds.above
 
 
 @dataclass(frozen=True)
-class LevelsAbove:
+class LevelsAbove(_WithoutLowestLevels):
     r"""Minus the bound L^{>k}, up to log Z, which is the same for all images.
 
-    Args:
-        n_lowest: k, at least 1 and less than the number of levels.
-        n_draws: Common draws of q(z|x), at least 1.
-        n_base: Base draws of the lowest levels for each of them.
-        n_decoded: Of these, resampled by their weights, so many are decoded.
-        pick: See :class:`LikelihoodRatio`.
-        seed: Of all noise.
+    Args: those of :class:`LikelihoodRatio`.
 
     Source: Havtorn et al. (2021), arXiv:2102.08248.
     """
 
-    n_lowest: int = 1
-    n_draws: int = 4
-    n_base: int = 64
-    n_decoded: int = 8
-    pick: Literal["draws", "mode"] = "draws"
-    seed: int = 0
+    quantity = "the bound of the upper levels"
 
-    def __post_init__(self) -> None:
-        _require_options(self)
-
-    @torch.no_grad()
-    def __call__(self, model: JointModel, x: Tensor) -> Tensor:
+    def values(self, inferred: Inferred) -> Tensor:
         """[B] nats; errors as of :class:`LikelihoodRatio`."""
-        bounds = _bounds(self, infer(model, x))
-        return require_finite("the bound of the upper levels", -bounds.above).to(x.device)
-
-
-def _require_options(options: LikelihoodRatio | LevelsAbove) -> None:
-    require_count("n_lowest", options.n_lowest, least=1)
-    require_count("n_draws", options.n_draws, least=1)
-    _conditional(options)
-
-
-def _conditional(options: LikelihoodRatio | LevelsAbove) -> ConditionalOptions:
-    return ConditionalOptions(options.n_base, options.n_decoded, options.pick)
-
-
-def _bounds(options: LikelihoodRatio | LevelsAbove, inferred: Inferred) -> Bounds:
-    """Both bounds; the part of the rates that N(0, I) gives is exact, the rest a mean over common draws."""
-    n_levels = len(inferred.posterior)
-    n_above = n_levels - options.n_lowest
-    if n_above < 1:
-        raise ConfigError(
-            f"`n_lowest` is {options.n_lowest}, but at least one of the model's {n_levels} levels must stay; lower it."
-        )
-    lowest = range(n_above, n_levels)
-    sampler = ConditionalSampler(
-        inferred.model.prior, lowest, _conditional(options), seed=derive_seed(options.seed, "llr")
-    )
-    draws = common_draws(inferred.posterior, options.n_draws, seed=options.seed)
-    terms = [_terms(inferred, latents, sampler.draw(latents, i), n_above) for i, latents in enumerate(draws)]
-    whole, above = (torch.stack(parts).mean(0) for parts in zip(*terms, strict=True))
-    rates = torch.stack(inferred.posterior.rate_per_level()).double()
-    return Bounds(whole - rates.sum(0), above - rates[:n_above].sum(0))
+        return -self._bounds(inferred).above
 
 
 def _terms(inferred: Inferred, latents: Latents, redrawn: ConditionalDraws, n_above: int) -> Bounds:

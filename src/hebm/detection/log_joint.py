@@ -1,19 +1,19 @@
 r"""The negative log joint density of image and latents: the published score of this model."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-import torch
 from torch import Tensor
 
-from hebm.detection.inference import infer, require_count, require_finite
+from hebm.detection.expected import ExpectedScore
+from hebm.detection.inference import Inferred
 from hebm.latents import Latents
-from hebm.models import JointModel
 
 __all__ = ["LogJoint"]
 
 
 @dataclass(frozen=True)
-class LogJoint:
+class LogJoint(ExpectedScore):
     r"""Minus the log joint density, up to log Z, which is the same for all images.
 
     .. math:: s(x) = -[\log p(x|z) + \log p_0(z) - E(z)], \quad z = E_q z,
@@ -26,19 +26,9 @@ class LogJoint:
     Source: arXiv:2310.09604 and its supplement (the unnormalised log-posterior).
     """
 
-    n_draws: int = 0
-    seed: int = 0
+    quantity = "the log joint density"
 
-    def __post_init__(self) -> None:
-        require_count("n_draws", self.n_draws, least=0)
-
-    @torch.no_grad()
-    def __call__(self, model: JointModel, x: Tensor) -> Tensor:
-        """[B] nats."""
-        inferred = infer(model, x)
-
-        def value(latents: Latents) -> Tensor:
-            return inferred.distortion(latents).double() - model.prior.log_density(latents)
-
-        values = inferred.expectation(value, n_draws=self.n_draws, seed=self.seed)
-        return require_finite("the log joint density", values).to(x.device)
+    def value(self, inferred: Inferred) -> Callable[[Latents], Tensor]:
+        """-[log p(x|z) + log p₀(z) - E(z)]."""
+        log_prior = inferred.model.prior.log_density
+        return lambda latents: inferred.distortion(latents).double() - log_prior(latents)

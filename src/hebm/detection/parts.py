@@ -13,10 +13,11 @@ Each p-value is valid by itself; their minimum is not, so whether an image is an
 import torch
 from torch import Tensor
 
-from hebm.detection.base import AnomalyScore
+from hebm.detection.base import InferredScore
 from hebm.detection.calibration import conformal_p_values
 from hebm.detection.distortion import Distortion
 from hebm.detection.energy import LatentEnergy
+from hebm.detection.inference import Inferred, infer
 from hebm.detection.rate import Rate
 from hebm.models import JointModel
 from hebm.priors import FlowPrior, base_of
@@ -30,6 +31,7 @@ __all__ = [
     "level_name",
     "part_names",
     "part_p_values",
+    "parts_of",
 ]
 
 LATENTS = "latents"
@@ -54,7 +56,12 @@ def anomaly_parts(model: JointModel, x: Tensor) -> dict[str, Tensor]:
         model: The model, in eval mode.
         x: Images in [0, 1], [B, C, H, W].
     """
-    return {name: score(model, x) for name, score in _part_scores(model).items()}
+    return parts_of(infer(model, x))
+
+
+def parts_of(inferred: Inferred) -> dict[str, Tensor]:
+    """Every part of checked images, [B] nats each."""
+    return {name: score.of(inferred) for name, score in _part_scores(inferred.model).items()}
 
 
 def part_p_values(calibration: dict[str, Tensor], parts: dict[str, Tensor]) -> dict[str, Tensor]:
@@ -72,8 +79,8 @@ def breaks_first(calibration: dict[str, Tensor], parts: dict[str, Tensor]) -> li
     return [names[i] for i in chosen.tolist()]
 
 
-def _part_scores(model: JointModel) -> dict[str, AnomalyScore]:
-    scores: dict[str, AnomalyScore] = {level_name(i): Rate(level=i) for i in range(len(model.level_dims))}
+def _part_scores(model: JointModel) -> dict[str, InferredScore]:
+    scores: dict[str, InferredScore] = {level_name(i): Rate(level=i) for i in range(len(model.level_dims))}
     if isinstance(base_of(model.prior), FlowPrior):
         scores = {LATENTS: Rate()}
     scores[PIXELS] = Distortion()

@@ -11,18 +11,18 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hebm.detection.inference import Inferred, infer, require_count, require_finite
+from hebm.detection.base import InferredScore
+from hebm.detection.inference import Inferred, require_count
 from hebm.distributions import standard_normal_log_prob
 from hebm.errors import ConfigError
 from hebm.latents import Latents
-from hebm.models import JointModel
 from hebm.priors import base_of
 
 __all__ = ["Rate", "rate_of_all"]
 
 
 @dataclass(frozen=True)
-class Rate:
+class Rate(InferredScore):
     r"""Rate of all levels, or of one.
 
     All levels: KL(q(z|x) ‖ p(z)) up to log Z. One level: r_l, under the base given the levels above, without the
@@ -37,6 +37,8 @@ class Rate:
     Source: the rate of arXiv:2310.09604's bound; by level after Havtorn et al. (2021), arXiv:2102.08248.
     """
 
+    quantity = "the rate"
+
     level: int | None = None
     n_draws: int = 8
     seed: int = 0
@@ -45,25 +47,21 @@ class Rate:
         require_count("n_draws", self.n_draws, least=1)
         require_count("level", self.level or 0, least=0)
 
-    @torch.no_grad()
-    def __call__(self, model: JointModel, x: Tensor) -> Tensor:
+    def values(self, inferred: Inferred) -> Tensor:
         """[B] nats, up to log Z where all levels are asked for.
 
         Raises:
             ConfigError: If the model does not have the level.
             UnsupportedError: If the base cannot tell one level's density given those above (a flow).
         """
-        n_levels = len(model.level_dims)
+        n_levels = len(inferred.model.level_dims)
         if self.level is not None and self.level >= n_levels:
             raise ConfigError(
                 f"level {self.level} does not exist: this model has levels 0 (top) to {n_levels - 1} (bottom)."
             )
-        inferred = infer(model, x)
         if self.level is None:
-            values = rate_of_all(inferred, n_draws=self.n_draws, seed=self.seed)
-        else:
-            values = _rate_of(inferred, self.level, n_draws=self.n_draws, seed=self.seed)
-        return require_finite("the rate", values).to(x.device)
+            return rate_of_all(inferred, n_draws=self.n_draws, seed=self.seed)
+        return _rate_of(inferred, self.level, n_draws=self.n_draws, seed=self.seed)
 
 
 def rate_of_all(inferred: Inferred, *, n_draws: int, seed: int) -> Tensor:

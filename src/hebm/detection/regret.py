@@ -6,17 +6,17 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hebm.detection.inference import Inferred, common_noise, infer, require_count, require_finite
+from hebm.detection.base import InferredScore
+from hebm.detection.inference import Inferred, common_noise, require_count
 from hebm.distributions import DiagonalNormal, standard_normal_log_prob
 from hebm.errors import ConfigError
 from hebm.latents import Latents, flatten_latents, unflatten_latents
-from hebm.models import JointModel
 
 __all__ = ["LikelihoodRegret"]
 
 
 @dataclass(frozen=True)
-class LikelihoodRegret:
+class LikelihoodRegret(InferredScore):
     r"""The bound with the best posterior of this image, minus that with the encoder's.
 
     .. math:: s(x) = \max_{\mu, \sigma} \mathcal L(x; \mu, \sigma) - \mathcal L(x; \mu(x), \sigma(x)), \qquad
@@ -35,6 +35,8 @@ class LikelihoodRegret:
     Source: Xiao, Yan & Amit (2020), arXiv:2003.02977, who adapt the encoder's weights or, faster, as here its output.
     """
 
+    quantity = "the likelihood regret"
+
     n_steps: int = 30
     lr: float = 0.05
     n_draws: int = 4
@@ -46,14 +48,12 @@ class LikelihoodRegret:
         if not self.lr > 0:
             raise ConfigError(f"`lr` must be positive, but it is {self.lr}.")
 
-    @torch.no_grad()
-    def __call__(self, model: JointModel, x: Tensor) -> Tensor:
+    def values(self, inferred: Inferred) -> Tensor:
         """[B] nats, not negative: the best bound on Adam's way, where the encoder's is the first."""
-        inferred = infer(model, x)
         mean, scale = flatten_latents(inferred.posterior.mean), flatten_latents(inferred.posterior.scale)
         noise = common_noise(self.n_draws, mean.shape[1], seed=self.seed, like=mean)
         bounds = torch.stack(list(self._bounds_on_the_way(inferred, mean, scale.log(), noise)))
-        return require_finite("the likelihood regret", bounds.amax(0) - bounds[0]).to(x.device)
+        return bounds.amax(0) - bounds[0]
 
     def _bounds_on_the_way(
         self, inferred: Inferred, mean: Tensor, log_scale: Tensor, noise: Tensor

@@ -6,9 +6,10 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from hebm.detection.base import AnomalyScore
+from hebm.detection.base import AnomalyScore, InferredScore, score_inferred
 from hebm.detection.batches import in_batches, require_normals
 from hebm.detection.elbo import Elbo
+from hebm.detection.inference import Inferred
 from hebm.detection.iwae import Iwae
 from hebm.detection.log_joint import LogJoint
 from hebm.errors import ConfigError
@@ -20,7 +21,7 @@ OF: dict[str, type[Elbo] | type[Iwae] | type[LogJoint]] = {"elbo": Elbo, "iwae":
 
 
 @dataclass(frozen=True)
-class FittedTypicality:
+class FittedTypicality(InferredScore):
     """|s(x) - entropy|, with what normal images have fixed.
 
     Args:
@@ -28,12 +29,14 @@ class FittedTypicality:
         entropy: Its mean over normal images, in nats.
     """
 
+    quantity = "the distance from the typical score"
+
     score: AnomalyScore
     entropy: float
 
-    def __call__(self, model: JointModel, x: Tensor) -> Tensor:
+    def values(self, inferred: Inferred) -> Tensor:
         """[B] nats, not negative."""
-        return (self.score(model, x) - self.entropy).abs()
+        return (score_inferred(self.score, inferred) - self.entropy).abs()
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,8 @@ from hebm.data import ImageSet, ResidentImages
 from hebm.data.given import transform_of
 from hebm.data.pixels import Transform
 from hebm.detection import Detector, build_score, calibrate
+from hebm.detection.calibration import require_rate
+from hebm.detection.detector import n_fitted
 from hebm.detection.state import pack_detector, unpack_detector
 from hebm.errors import CheckpointError, DataError, HebmError
 from hebm.files import write_atomically
@@ -65,7 +67,12 @@ def calibration_items(n_held_out: int, config: RunConfig) -> Tensor:
 
 
 def calibrate_run(
-    run: Run, score: str | None = None, *, device: torch.device | str = "cpu", step: int | None = None
+    run: Run,
+    score: str | None = None,
+    *,
+    device: torch.device | str = "cpu",
+    step: int | None = None,
+    rate: float | None = None,
 ) -> StoredDetector:
     """Calibrate a run's averaged model on its held-out images and store the detector in the checkpoint.
 
@@ -74,9 +81,11 @@ def calibrate_run(
         score: The score with its options; the configuration's if None.
         device: Where to compute.
         step: Step of the checkpoint; the newest if None.
+        rate: A false-positive rate that the calibration must allow, if one is known already.
 
     Raises:
-        ConfigError: If the score is unknown.
+        ConfigError: If the score is unknown, or the rate needs more calibration images than there will be; nothing is
+            computed then, or stored.
         DataError: If held-out images are missing, or the model has learned from them.
     """
     config, checkpoint = run.config(), run.checkpoint(step)
@@ -84,6 +93,9 @@ def calibrate_run(
     build_score(score)
     images = _held_out_normals(config)
     items = calibration_items(len(images), config)
+    n_fit = n_fitted(score, len(items), config.detection.fit_share)
+    if rate is not None:
+        require_rate(len(items) - n_fit, rate)
     model = run.model(step=step).to(device)
     normals = ResidentImages(images, "cpu").batch(items)
     detector = calibrate(model, normals, score, fit_share=config.detection.fit_share, seed=config.seed)
@@ -92,10 +104,7 @@ def calibrate_run(
         **_belongs_to(config, checkpoint),
         "transform": dataclasses.asdict(transform),
         "n_held_out": len(images),
-        "n_calibration": len(detector.calibration),
-        "calibrated_on": {"name": config.data.name, "split": "test", "seed": config.seed},
-        "sampler": config.sampler.model_dump(mode="json"),
-        "hebm_version": package_version(),
+        **_made_of(config, detector),
     }
     _store(detector_file(checkpoint, score), detector, about)
     return StoredDetector(detector, transform, about)
@@ -161,6 +170,16 @@ def _belongs_to(config: RunConfig, checkpoint: Path) -> dict[str, Any]:
         "schema_version": DETECTOR_SCHEMA_VERSION,
         "weights_sha256": read_meta(checkpoint)["sha256"]["ema.safetensors"],
         "settings_sha256": json_hash({"settings": settings, "data": shape}),
+    }
+
+
+def _made_of(config: RunConfig, detector: Detector) -> dict[str, Any]:
+    """What else is good to know of a detector."""
+    return {
+        "n_calibration": len(detector.calibration),
+        "calibrated_on": {"name": config.data.name, "split": "test", "seed": config.seed},
+        "sampler": config.sampler.model_dump(mode="json"),
+        "hebm_version": package_version(),
     }
 
 

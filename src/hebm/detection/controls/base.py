@@ -8,11 +8,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from hebm.errors import ImageShapeError, NonFiniteError
+from hebm.detection.images import require_images
 
 __all__ = ["Control", "PixelScore", "Statistic", "StatisticScore", "as_scores", "check_pixels", "flat_pixels"]
-
-ROUNDING = 1e-3  # what resizing may put outside of [0, 1]
 
 
 class PixelScore(Protocol):
@@ -70,7 +68,7 @@ class StatisticScore:
 
 
 def check_pixels(x: Tensor, image_shape: tuple[int, ...] | None = None) -> Tensor:
-    """Images on the CPU, without gradient history.
+    """Checked images on the CPU, without gradient history.
 
     Args:
         x: Images, [B, C, H, W].
@@ -80,24 +78,8 @@ def check_pixels(x: Tensor, image_shape: tuple[int, ...] | None = None) -> Tenso
         ImageShapeError: If they are not floating-point images in [0, 1], of that shape, and at least one.
         NonFiniteError: If a pixel is not finite.
     """
-    is_of_shape = x.ndim == 4 and len(x) > 0 and (image_shape is None or tuple(x.shape[1:]) == image_shape)
-    if not is_of_shape or not x.is_floating_point():
-        wanted = ", ".join(map(str, image_shape)) if image_shape else "C, H, W"
-        raise ImageShapeError(
-            f"at least one floating-point image [B, {wanted}] in [0, 1] is expected, but {x.dtype} {list(x.shape)} "
-            "came; resize the images, and divide bytes by 255."
-        )
-    x = x.detach().cpu()
-    if not torch.isfinite(x).all():
-        bad = int((~torch.isfinite(x)).flatten(1).any(1).nonzero()[0])
-        raise NonFiniteError(f"pixels of image {bad} are not finite; leave it out or repair it.")
-    low, high = (end.item() for end in x.aminmax())
-    if low < -ROUNDING or high > 1 + ROUNDING:
-        raise ImageShapeError(
-            f"pixels in [0, 1] are expected, but they lie in [{low:.4g}, {high:.4g}]; divide bytes by 255, map "
-            "[-1, 1] by (x + 1) / 2."
-        )
-    return x
+    require_images(x, image_shape)
+    return x.detach().cpu()
 
 
 def flat_pixels(x: Tensor, image_shape: tuple[int, ...] | None = None) -> NDArray[np.float64]:
