@@ -73,7 +73,7 @@ def _row(title: str, cells: list[dict[str, Any]]) -> str:
     )
     rolled = sum(len(c.get("rollbacks", [])) for c in cells)
     seconds = spread([c["fit_s"] for c in cells], ".0f", ".0f") + (f" ({rolled} rollbacks)" if rolled else "")
-    manifold = f"{spread([c['precision'] for c in cells], '.2f', '.1g')} / {spread([c['recall'] for c in cells], '.2f', '.1g')}"
+    manifold = " / ".join(spread([c[key] for c in cells], ".2f", ".1g") for key in ("precision", "recall"))
     gap = spread([c["prior_gap"] for c in cells])
     drawing = spread([c["sampling_s"] for c in cells], ".0f", ".0f")
     return f"| {title} | {gap} | {manifold} | {density} | {longer} | {seconds} | {drawing} |"
