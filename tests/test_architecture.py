@@ -29,6 +29,7 @@ ALLOWED: dict[str, set[str]] = {
     "metrics": {"errors"},
     "features": {"nn", "data", "errors", "randomness", "metrics"},
     "attacks": {*BASICS, "models", "samplers"},
+    "representations": {*BASICS, "nn", "models", "data", "features"},
     "detection": {*BASICS, "models", "samplers", "objectives", "priors", "learners"},
     "presets": set(),
     "config": {"errors"},
@@ -43,7 +44,7 @@ ALLOWED: dict[str, set[str]] = {
     "evaluation": {
         "build", "training.checkpoint", "training.run", "training.environment", "models", "samplers", "metrics",
         "features", "data", "latents", "randomness", "config", "errors", "detection",
-        "files", "priors", "distributions", "attacks",
+        "files", "priors", "distributions", "attacks", "report.grid", "representations",
     },
     "released": {"build", "training", "models", "config", "errors", "files"},
     "report": {"metrics", "errors", "files"},

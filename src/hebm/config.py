@@ -48,6 +48,7 @@ __all__ = [
     "PriorConfig",
     "ProbeConfig",
     "RunConfig",
+    "SampleEfficiencyConfig",
     "SamplerConfig",
     "TrainerConfig",
     "load_config",
@@ -527,6 +528,51 @@ class AnomalyConfig(Config):
     n_bootstrap: PositiveInt = 200
 
 
+class SampleEfficiencyConfig(Config):
+    """How few labels a linear probe of the codes needs (suite `sample_efficiency`)."""
+
+    shares: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)] = (
+        0.01,
+        0.03,
+        0.1,
+        0.3,
+        1.0,
+    )
+    """Shares of the training images that keep their labels, rising."""
+    n_subsets: PositiveInt = 3
+    """Subsets per share; one at 1.0, where there is only one."""
+    weight_variances: Annotated[tuple[PositiveFloat, ...], Field(min_length=1)] = (
+        0.001,
+        0.01,
+        0.1,
+        1.0,
+        10.0,
+    )
+    """Variances of the probe's weights to choose from, within each subset (scikit-learn's C)."""
+    controls: tuple[Literal["simclr", "bigan", "untrained", "pca", "pixels"], ...] = (
+        "simclr",
+        "bigan",
+        "untrained",
+        "pca",
+        "pixels",
+    )
+    """What is probed beside the run; simclr and bigan train its architecture from scratch."""
+    batch_size: Annotated[int, Field(ge=2)] = 128
+    """Images per step of simclr and bigan."""
+    simclr_steps: PositiveInt = 400
+    simclr_lr: PositiveFloat = 1e-3
+    temperature: PositiveFloat = 0.5
+    bigan_steps: PositiveInt = 400
+    bigan_lr: PositiveFloat = 2e-4
+    """Of generator and encoder; the discriminator's is four times that."""
+
+    @model_validator(mode="after")
+    def _shares_rise(self) -> Self:
+        if list(self.shares) != sorted(set(self.shares)):
+            raise ValueError("evaluation.sample_efficiency.shares must rise, each named once.")
+        return self
+
+
 class EvaluationConfig(Config):
     """How a run is evaluated."""
 
@@ -541,6 +587,7 @@ class EvaluationConfig(Config):
     ood: OodConfig = OodConfig()
     anomaly: AnomalyConfig = AnomalyConfig()
     attack: AttackConfig = AttackConfig()
+    sample_efficiency: SampleEfficiencyConfig = SampleEfficiencyConfig()
 
 
 class DetectionConfig(Config):

@@ -18,7 +18,9 @@ from hebm.evaluation.likelihood import evaluate_likelihood
 from hebm.evaluation.mcmc import evaluate_mcmc
 from hebm.evaluation.ood import evaluate_ood
 from hebm.evaluation.probe import evaluate_probe
+from hebm.evaluation.sample_efficiency import evaluate_sample_efficiency
 from hebm.evaluation.samples import evaluate_samples
+from hebm.evaluation.suite_pictures import write_suite_pictures
 from hebm.files import write_atomically
 from hebm.models import JointModel
 from hebm.training.checkpoint import checkpoint_step
@@ -39,9 +41,12 @@ SUITES: dict[str, Suite] = {
     "hierarchy": evaluate_hierarchy,
     "probe": evaluate_probe,
     "disentangle": evaluate_disentangle,
+    "sample_efficiency": evaluate_sample_efficiency,
+    "aggregate": evaluate_aggregate,
 }
 READ_CHECKPOINT = {"mcmc"}  # suites that look at more than the model, such as persistent chains
-BY_NAME_ONLY = {"anomaly", "probe", "disentangle"}  # not in `all`: they need special data
+# not in `all`: special data, or few latents
+BY_NAME_ONLY = {"anomaly", "probe", "disentangle", "sample_efficiency", "aggregate"}
 
 
 def suite_names(names: list[str]) -> list[str]:

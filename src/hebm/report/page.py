@@ -21,6 +21,7 @@ from hebm.report.ood_table import ood_section
 from hebm.report.pictures import hierarchy_pictures, image_pair, prior_pictures, traversal_pictures
 from hebm.report.plots import chain_figure, energy_figure, loss_figure, rate_figure
 from hebm.report.run_files import RunFiles, dig, read_run
+from hebm.report.sample_efficiency import sample_efficiency_figure
 from hebm.report.tables import ResultTable, gap_sentence, generic_table, samples_table
 from hebm.report.wording import number_text
 
@@ -96,6 +97,7 @@ def _render(run: RunFiles) -> str:
         chain=_chain(run),
         convergence=_convergence(run),
         robustness=_robustness(run),
+        labels=_labels(run),
         ood=ood_section(run),
         events=event_sentences(run.history),
     )
@@ -188,6 +190,20 @@ def _robustness(run: RunFiles) -> Robustness | None:
         "Distance left between reconstruction and target against the size of the change, per attacked level.",
     )
     return Robustness(curve, attack_table(run))
+
+
+def _labels(run: RunFiles) -> Curve | None:
+    results = run.results("sample_efficiency")
+    if not results:
+        return None
+    return _curve(
+        sample_efficiency_figure(results),
+        "labels",
+        "A linear probe with few labels",
+        "± sd over subsets of the labelled images. Solid: this run's codes. Dashed in the same colour: those of a "
+        "control that stand in the same place and are as many.",
+        "Accuracy of a linear probe of every representation against the number of labelled images.",
+    )
 
 
 def _curve(figure: Figure, name: str, title: str, caption: str, alt: str) -> Curve:

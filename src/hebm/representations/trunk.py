@@ -1,0 +1,36 @@
+r"""The encoder's trunk: what its top level's mean and scale are linear maps of.
+
+.. math:: \mu_L(x) = W\, t(x) + b, \quad t = \mathrm{dense}(\mathrm{reduction}(\mathrm{trunk}_{L-1}(\dots
+          \mathrm{trunk}_1(x))))
+"""
+
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hebm.models import LadderEncoder
+
+__all__ = ["top_mean", "trunk_features"]
+
+
+def trunk_features(encoder: LadderEncoder, x: Tensor) -> Tensor:
+    """Images [B, C, H, W] in [0, 1] to the features [B, channels of the top level] that the top level's head reads.
+
+    Args:
+        encoder: The encoder; gradients reach it.
+        x: The images.
+    """
+    hidden = 2 * x - 1
+    for block in encoder.blocks:
+        hidden, _ = block(hidden)
+    features: Tensor = encoder.reduction(hidden).flatten(1)
+    for layer in encoder.top:
+        features = F.leaky_relu(layer(features), encoder.slope)
+    return features
+
+
+def top_mean(encoder: LadderEncoder, x: Tensor) -> Tensor:
+    """Images [B, C, H, W] in [0, 1] to the top level's posterior means [B, d_L], without the levels below."""
+    head = encoder.heads[-1]
+    assert isinstance(head.mean, nn.Linear)
+    mean: Tensor = head.mean(trunk_features(encoder, x))
+    return mean
