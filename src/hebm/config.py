@@ -30,6 +30,7 @@ from pydantic import (
 from hebm.errors import ConfigError
 
 __all__ = [
+    "AggregateConfig",
     "AttackConfig",
     "Config",
     "DataConfig",
@@ -84,7 +85,18 @@ class DataConfig(Config):
     """Share held out for testing where the source has no test split."""
     held_out_labels: tuple[NonNegativeInt, ...] = ()
     """Anomaly protocol: train without this label, on 80 % of the pooled other images (docs/reproduction.md)."""
+    labels: Annotated[tuple[NonNegativeInt, ...], Field(min_length=1)] | None = None
+    """Use only the images of these labels; all if null."""
     download: bool = True
+
+    @model_validator(mode="after")
+    def _labels_are_chosen_once(self) -> Self:
+        if self.labels is not None and self.held_out_labels:
+            raise ValueError(
+                "data.labels chooses images within the official splits and data.held_out_labels makes other splits: "
+                "set one of them, data.labels=null or data.held_out_labels=[]."
+            )
+        return self
 
 
 class LevelConfig(Config):
@@ -399,6 +411,19 @@ class HierarchyConfig(Config):
     """Factors that swaps are judged by, where the images have several; all if null. Each needs a classifier."""
 
 
+class AggregateConfig(Config):
+    """Prior against aggregate posterior, where latents are few (suite `aggregate`)."""
+
+    n_samples: Annotated[int, Field(ge=2)] = 2000
+    """Draws of each; posteriors are those of twice as many held-out images, or of all there are."""
+    n_long_steps: PositiveInt = 1000
+    """Steps of the longer chains that stand beside the model's own."""
+    n_resamples: PositiveInt = 200
+    """Of the intervals, and of the levels that samples of one law reach."""
+    n_points: PositiveInt = 600
+    """Draws that are written out, to be plotted."""
+
+
 class OodSetConfig(Config):
     """Images that do not belong: a set by name, or one that is made."""
 
@@ -584,6 +609,7 @@ class EvaluationConfig(Config):
     mcmc: McmcConfig = McmcConfig()
     probe: ProbeConfig = ProbeConfig()
     hierarchy: HierarchyConfig = HierarchyConfig()
+    aggregate: AggregateConfig = AggregateConfig()
     ood: OodConfig = OodConfig()
     anomaly: AnomalyConfig = AnomalyConfig()
     attack: AttackConfig = AttackConfig()

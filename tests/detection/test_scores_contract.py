@@ -189,6 +189,9 @@ def test_scores_share_inferred_images(name: str) -> None:
     assert not values[0].requires_grad
     assert not inferred.posterior[0].mean.requires_grad
     assert not inferred.x.requires_grad
+    assert not infer(model, x).posterior[0].mean.requires_grad
+    with pytest.raises(ImageShapeError, match=r"\[B, 1, 3, 4\] .* \[5, 1, 3, 3\] came"):
+        infer(model, x[..., 1:])
 
 
 @every_score

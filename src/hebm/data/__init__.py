@@ -3,6 +3,7 @@
 from hebm.data.batches import ResidentImages, epoch_order
 from hebm.data.held_out_label import load_with_held_out_labels
 from hebm.data.image_set import ImageSet
+from hebm.data.kept_labels import load_with_labels
 from hebm.data.load import data_root, load_images
 from hebm.data.status import SourceStatus, list_sources
 
@@ -15,4 +16,5 @@ __all__ = [
     "list_sources",
     "load_images",
     "load_with_held_out_labels",
+    "load_with_labels",
 ]

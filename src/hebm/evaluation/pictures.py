@@ -1,16 +1,17 @@
-"""What a model shows: samples, reconstructions, each level redrawn, each unit swept; as image tensors."""
+"""What a model shows: samples, reconstructions, each level redrawn, each unit or plane swept; as image tensors."""
 
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from hebm.errors import LatentShapeError
 from hebm.evaluation.generate import latents_from_prior
-from hebm.latents import Latents
+from hebm.latents import Latents, unflatten_latents
 from hebm.models import JointModel
 from hebm.randomness import named_generator
 
-__all__ = ["HierarchyMode", "hierarchy_images", "partial_reconstructions", "traverse_images"]
+__all__ = ["HierarchyMode", "hierarchy_images", "partial_reconstructions", "plane_images", "traverse_images"]
 
 HierarchyMode = Literal["conditional", "pasted"]
 
@@ -74,6 +75,31 @@ def traverse_images(model: JointModel, level: int, *, values: Tensor, seed: int,
     swept[rows, rows // n_values] = values.to(swept).repeat(n_units)
     others = tuple(z.expand(n_units * n_values, -1) for z in held)
     return model.decode(tuple(swept if i == level else z for i, z in enumerate(others)))
+
+
+@torch.no_grad()
+def plane_images(model: JointModel, *, values: Tensor) -> Tensor:
+    """The whole latent space of a model with two latents in all, as a square of images.
+
+    Args:
+        model: The model.
+        values: The values that both latents take, [V], from low to high.
+
+    Returns:
+        [V * V, C, H, W] in [0, 1], row by row as a plot has them: the first latent (of the top level) grows to the
+        right, the second upwards.
+
+    Raises:
+        LatentShapeError: If there are not two latents.
+    """
+    if sum(model.level_dims) != 2:
+        raise LatentShapeError(
+            f"a plane of images needs two latents in all, but the levels have {list(model.level_dims)}; sweep single "
+            "units instead."
+        )
+    second, first = torch.meshgrid(values.flip(0), values, indexing="ij")
+    flat = torch.stack([first, second], dim=-1).reshape(-1, 2)
+    return model.decode(unflatten_latents(flat.to(next(model.parameters())), model.level_dims))
 
 
 @torch.no_grad()

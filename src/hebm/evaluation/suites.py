@@ -10,6 +10,7 @@ import torch
 
 from hebm.config import RunConfig
 from hebm.errors import ConfigError
+from hebm.evaluation.aggregate import evaluate_aggregate
 from hebm.evaluation.anomaly import evaluate_anomaly
 from hebm.evaluation.attack import evaluate_attack
 from hebm.evaluation.disentangle import evaluate_disentangle
@@ -70,7 +71,7 @@ def evaluate(
     step: int | None = None,
     overrides: Sequence[str] = (),
 ) -> Path:
-    """Run one suite on a run's averaged weights and write ``evaluation/SUITE.json``.
+    """Run one suite on a run's averaged weights and write ``evaluation/SUITE.json``, and its pictures if it has any.
 
     Args:
         run: The run.
@@ -99,6 +100,7 @@ def evaluate(
     record = _header(name, config, checkpoint, seed, device, time.perf_counter() - started)
     path = run.evaluation / f"{name}.json"
     text = json.dumps({**record, "results": results}, indent=1, allow_nan=False) + "\n"
+    write_suite_pictures(run.evaluation, name, model, seed=seed)
     write_atomically(path, text.encode())
     return path
 
