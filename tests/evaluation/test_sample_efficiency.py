@@ -254,7 +254,7 @@ def test_controls_stand_beside_the_run() -> None:
 def test_trained_controls_get_their_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps, batch, rates, temperature and seed arrive; the nets are fresh, and trained on all training images."""
     config = tiny_config(
-        *BRIEF, f"{SECTION}.simclr_lr=0.003", f"{SECTION}.bigan_lr=0.004", f"{SECTION}.temperature=0.7"
+        *BRIEF, f"{SECTION}.simclr_lr=0.003", f"{SECTION}.bigan_lr=0.004", f"{SECTION}.simclr_temperature=0.7"
     )
     calls: dict[str, dict[str, object]] = {}
 

@@ -120,7 +120,7 @@ def _simclr(control: _Control) -> _Made:
         n_steps=settings.simclr_steps,
         batch_size=settings.batch_size,
         lr=settings.simclr_lr,
-        temperature=settings.temperature,
+        temperature=settings.simclr_temperature,
         seed=control.seed,
     )
     facts = {"n_steps": len(losses), "first_loss": losses[0], "last_loss": losses[-1]}
