@@ -213,6 +213,7 @@ OTHER_VALUES = (
         "[0.5]",
         "[x]",
         "pca",
+        "pixels",
         "{mala: 3}",
     ),
 )
