@@ -89,12 +89,22 @@ class LadderEncoder(nn.Module):
 
     def forward(self, y: Tensor) -> LatentPosterior:
         """Images in model coordinates [B, C, H, W] to q(z|x), top level first."""
-        trunk, levels = y, []
-        for block, head in zip(self.blocks, self.heads[:-1], strict=True):
+        features, ladders = self._features(y)
+        read = [*(ladder.flatten(1) for ladder in ladders), features]
+        levels = [DiagonalNormal(*head(x)) for head, x in zip(self.heads, read, strict=True)]
+        return LatentPosterior(tuple(reversed(levels)))
+
+    def trunk(self, y: Tensor) -> Tensor:
+        """Images in model coordinates to what the top level's head reads, [B, channels of the top level]."""
+        return self._features(y)[0]
+
+    def _features(self, y: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """What the heads read: the top level's features, and the ladders from the bottom up."""
+        trunk, ladders = y, []
+        for block in self.blocks:
             trunk, ladder = block(trunk)
-            levels.append(DiagonalNormal(*head(ladder.flatten(1))))
+            ladders.append(ladder)
         features = self.reduction(trunk).flatten(1)
         for layer in self.top:
             features = F.leaky_relu(layer(features), self.slope)
-        levels.append(DiagonalNormal(*self.heads[-1](features)))
-        return LatentPosterior(tuple(reversed(levels)))
+        return features, ladders

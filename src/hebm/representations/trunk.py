@@ -4,7 +4,6 @@ r"""The encoder's trunk: what its top level's mean and scale are linear maps of.
           \mathrm{trunk}_1(x))))
 """
 
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hebm.models import LadderEncoder
@@ -19,13 +18,7 @@ def trunk_features(encoder: LadderEncoder, x: Tensor) -> Tensor:
         encoder: The encoder; gradients reach it.
         x: The images.
     """
-    hidden = 2 * x - 1
-    for block in encoder.blocks:
-        hidden, _ = block(hidden)
-    features: Tensor = encoder.reduction(hidden).flatten(1)
-    for layer in encoder.top:
-        features = F.leaky_relu(layer(features), encoder.slope)
-    return features
+    return encoder.trunk(2 * x - 1)
 
 
 def top_mean(encoder: LadderEncoder, x: Tensor) -> Tensor:
