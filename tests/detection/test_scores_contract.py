@@ -9,6 +9,7 @@ import pytest
 import torch
 from tests.detection.encoder_calls import encoder_calls
 from tests.detection.linear_gaussian import (
+    DIMS,
     DTYPE,
     SHAPE,
     broken_images,
@@ -123,6 +124,21 @@ def test_another_seed_gives_other_noise(name: str) -> None:
     assert not torch.allclose(values[0], values[1], rtol=1e-6)
 
 
+def test_both_noises_of_the_upper_levels_bound_follow_its_seed() -> None:
+    """That of q(z|x), where the lowest level is not seen; that of p(z_b|z_a), another for every draw of z_a, where the
+    posterior is a point."""
+    unseen, certain = linear_model(energy=None), linear_model()
+    with torch.no_grad():
+        unseen.generator.w[:, -DIMS[-1] :] = 0
+        certain.encoder.log_scale.fill_(-30)
+    for model in (unseen, certain):
+        x = normal_images(model, 5)
+        values = [score_images(model, x, build_score("l_above", seed=seed)) for seed in (0, 1)]
+        assert not torch.allclose(values[0], values[1], rtol=1e-6)
+    once = score_images(certain, x, build_score("l_above", n_draws=1))
+    assert not torch.allclose(once, score_images(certain, x, build_score("l_above", n_draws=2)), rtol=1e-6)
+
+
 def _fields(name: str) -> set[str]:
     return {field.name for field in dataclasses.fields(SCORES[name])}
 
@@ -233,8 +249,8 @@ def test_pixels_may_leave_the_range_as_far_as_resizing_takes_them() -> None:
 def test_the_first_broken_image_is_named() -> None:
     """By its place in the batch."""
     x = normal_images(linear_model(), 4)
-    x[2, 0, 1, 1] = torch.nan
-    with pytest.raises(NonFiniteError, match=r"1 of 4 images .* \(the first is image 2 of its batch\)"):
+    x[2:, 0, 1, 1] = torch.nan
+    with pytest.raises(NonFiniteError, match=r"2 of 4 images .* \(the first is image 2 of its batch\)"):
         scored("distortion", x)
 
 
@@ -342,6 +358,14 @@ def test_recipes_that_fit_parts_need_twice_as_many() -> None:
             "combined:parts=distortion+latent_density",
             normals=normal_images(model, 60),
         )
+
+
+def test_parts_are_put_on_scale_by_images_that_no_part_was_fitted_to() -> None:
+    """Every other image where one of them is a recipe, else all."""
+    model = linear_model()
+    for parts, n in (("distortion+latent_density", 60), ("distortion+rate", 120)):
+        combined = build_score(f"combined:parts={parts}").fit(model, normal_images(model, 120))  # type: ignore[union-attr]
+        assert [len(tail.ordered) for tail in combined.tails] == [n, n]  # type: ignore[union-attr]
 
 
 def test_a_batch_size_of_nothing_is_refused() -> None:

@@ -16,7 +16,9 @@ from hebm.distributions import DiagonalNormal
 from hebm.errors import DataError
 from hebm.evaluation import SUITES, aggregate, suite_names
 from hebm.evaluation.aggregate import evaluate_aggregate
+from hebm.evaluation.generate import latents_from_prior
 from hebm.evaluation.inferred import InferredImages
+from hebm.evaluation.two_samples import SampleDistance, energy_distance
 from hebm.latents import Latents
 from hebm.models import LatentPosterior
 
@@ -56,7 +58,7 @@ def known(monkeypatch: pytest.MonkeyPatch, *, labelled: bool = True, n: int = 60
     )
     found = InferredImages(ResidentImages(pictures, "cpu"), torch.arange(n), LatentPosterior(levels))
     monkeypatch.setattr(aggregate, "build_images", lambda config, split: pictures)
-    monkeypatch.setattr(aggregate, "infer_images", lambda model, image_set, n: found)
+    monkeypatch.setattr(aggregate, "infer_images", lambda model, image_set, n: found.thinned(n))
     return labels + 5
 
 
@@ -100,6 +102,29 @@ def test_a_prior_without_a_cluster_misses_its_label(monkeypatch: pytest.MonkeyPa
     assert found["levels"][0]["posterior_share"][2] == pytest.approx(1 / 3, abs=0.1)
 
 
+def test_every_system_meets_the_same_images_and_the_floor_is_made_of_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In all places; no draw of the floor is among those that it is compared with."""
+    known(monkeypatch)
+    met: list[tuple[torch.Tensor, torch.Tensor]] = []
+
+    def watched(x: torch.Tensor, y: torch.Tensor, **options: Any) -> SampleDistance:
+        met.append((x, y))
+        return energy_distance(x, y, **options)
+
+    monkeypatch.setattr(aggregate, "energy_distance", watched)
+    found = results(Clusters())
+    assert len(met) == 4 * 3  # systems, places
+    for number, (_, reference) in enumerate(met):
+        assert torch.equal(reference, met[number % 3][1])
+    for floor, reference in met[-3:]:
+        assert not (floor[:, None] == reference).all(-1).any()
+    assert found["floor"]["all"]["js"] > 0.3 * found["floor"]["all"]["js_null_mean"]
+    shares = [(place["share"], place["posterior_share"]) for place in found["floor"]["levels"]]
+    assert all(share == expected for share, expected in shares)
+
+
 def test_long_chains_have_their_own_length_and_need_an_energy(monkeypatch: pytest.MonkeyPatch) -> None:
     """The model's own number of steps otherwise; no long chain where draws are exact."""
     known(monkeypatch)
@@ -117,7 +142,9 @@ def test_points_are_draws_with_their_labels(monkeypatch: pytest.MonkeyPatch) -> 
     points = results(Clusters())["points"]
     top, bottom = (torch.tensor(level) for level in points["posterior"])
     assert (top.shape, bottom.shape) == ((25, 2), (25, 1))
-    assert [len(level) for level in points["prior"]] == [25, 25]
+    draws = [torch.cat(level) for level in zip(*latents_from_prior(Clusters(), 25, seed=0), strict=True)]
+    for level, drawn in zip(points["prior"], draws, strict=True):
+        torch.testing.assert_close(torch.tensor(level), drawn, atol=1e-4, rtol=0)
     places = PLACES[torch.tensor(points["labels"]) - 5]
     assert (top - places[:, None]).abs().max() < 1.5
 

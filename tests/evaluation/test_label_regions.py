@@ -33,10 +33,10 @@ def test_shares_are_counted_within_each_region_and_outside_all() -> None:
     assert found["without_mass"] == 0
 
 
-@pytest.mark.parametrize(("n_there", "without"), [(0, 1), (1, 1), (2, 0)])
+@pytest.mark.parametrize(("n_there", "without"), [(0, 1), (3, 1), (4, 0)])
 def test_less_than_a_tenth_of_the_posteriors_share_is_no_mass(n_there: int, without: int) -> None:
-    """Label 7 has 30 of 40 posterior draws; of 20 draws of the prior, 1 is less than a tenth of that, 2 are not."""
-    prior = line(*[0.0] * (20 - n_there), *[21.0] * n_there)
+    """Label 7 has 30 of 40 posterior draws; of 50 draws of the prior, 3 are less than a tenth of that, 4 are not."""
+    prior = line(*[0.0] * (50 - n_there), *[21.0] * n_there)
     others = line(*[21.0] * 30, *[0.0] * 10)
     assert LabelRegions.of(DRAWS, LABELS, k=1).compare(prior, others)["without_mass"] == without
 

@@ -4,7 +4,8 @@ import json
 import re
 from pathlib import Path
 
-from benchmarks.reproduction_tables import copied, fill
+from benchmarks.pages import filled
+from benchmarks.reproduction_tables import copied, section
 
 from hebm.reproduce import spec_names
 
@@ -12,18 +13,16 @@ PAGE = Path(__file__).parents[2] / "docs" / "reproduction.md"
 RECORD = {"name": "toy", "size": "small", "n_seeds": 2, "text": "# A toy\n\nWords.\n\n## Findings\n\n* one\n"}
 
 
-def test_a_block_is_replaced_and_headings_go_deeper() -> None:
-    """With the command that regenerates it; filling twice changes nothing."""
+def test_headings_go_deeper_and_the_command_follows_the_title() -> None:
+    """In its place on the page; filling twice changes nothing."""
     page = "before\n\n<!-- reproduce toy small -->\nold\n<!-- end -->\n\nafter <!-- end -->\n"
-    text, found = fill(page, RECORD)
-    assert found
+    text, _ = filled(page, "reproduce toy small", section(RECORD))
     assert text == (
         "before\n\n<!-- reproduce toy small -->\n### A toy\n\n"
         "```bash\nhebm reproduce toy --size small --seeds 2\n```\n\n"
         "Words.\n\n#### Findings\n\n* one\n<!-- end -->\n\nafter <!-- end -->\n"
     )
-    assert fill(text, RECORD) == (text, True)
-    assert fill(page, RECORD | {"size": "full"}) == (page, False)
+    assert filled(text, "reproduce toy small", section(RECORD)) == (text, True)
 
 
 def test_results_are_copied_without_the_cells_own_and_without_smoke(tmp_path: Path) -> None:
