@@ -15,6 +15,7 @@ import torch
 
 from benchmarks.prior_learners import Bench, learner_config, log_z_interval
 from hebm.build_prior import build_learner, build_prior, build_sampler
+from hebm.errors import DivergenceError
 from hebm.evaluation import images_from_prior
 from hebm.features import extract_features
 from hebm.latents import flatten_latents
@@ -102,7 +103,10 @@ def main() -> None:
     arguments = parser.parse_args()
     bench, cells = Bench(arguments.run), []
     for lipschitz, lr in CELLS:
-        cells.append(study(bench, lipschitz, lr, arguments.seed))
+        try:
+            cells.append(study(bench, lipschitz, lr, arguments.seed))
+        except DivergenceError as error:
+            cells.append({"lipschitz": lipschitz, "lr": lr, "seed": arguments.seed, "failed": str(error)})
         print(cells[-1], flush=True)
     record = {
         "benchmark": "prior_lipschitz",

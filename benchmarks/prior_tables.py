@@ -87,6 +87,11 @@ def lipschitz_table(record: dict[str, Any]) -> str:
     ]
     for cell in record["cells"]:
         c = cell["lipschitz"]
+        if "failed" in cell:
+            lines.append(
+                f"| {'none' if c is None else f'{c:g}'} | {cell['lr']:g} | diverged, gave up | | | |"
+            )
+            continue
         low, high = cell["kl_joint_base"]
         lines.append(
             f"| {'none' if c is None else f'{c:g}'} | {cell['lr']:g} | {low:.3f} to {high:.3f} | "
