@@ -11,6 +11,7 @@ from hebm.files import write_atomically
 from hebm.reproduce.cells import CellWork, Record, finished_record
 from hebm.reproduce.document import Section, to_html, to_markdown
 from hebm.reproduce.engines import make_engine
+from hebm.reproduce.pictures import picture_sections
 from hebm.reproduce.plan import Plan, make_plan
 from hebm.reproduce.plots import measure_svg
 from hebm.reproduce.sections import outcome_sections
@@ -113,7 +114,8 @@ def _written(place: Path, plan: Plan, records: tuple[Record, ...]) -> Outcome:
     outcome = Outcome(place, plan, records, tables, tuple(findings(tables, plan.spec)), sections)
     _write(place / "result.json", json.dumps(_as_json(outcome), indent=1, allow_nan=False) + "\n")
     _write(place / "table.md", outcome.text)
-    _write(place / "report.html", to_html(sections))
+    pictures = picture_sections(place / "cells", plan, records)
+    _write(place / "report.html", to_html((*sections, *pictures)))
     for table in tables:
         _write(place / "plots" / f"{table.key}.svg", measure_svg(table, plan.spec))
     return outcome
