@@ -1,6 +1,8 @@
 """Does a learner's training diverge? Ten seeds of 2,000 two-phase steps each, on the latents of one trained run.
 
 HEBM_DATA=DIR python -m benchmarks.prior_stability runs/prior_gap/fashion_mnist-seed0/twin --seeds 10
+
+Learners that are not asked for (``--learners``) keep what ``benchmarks/results/prior_stability.json`` has of them.
 """
 
 import argparse
@@ -77,8 +79,10 @@ def main() -> None:
     model, config = run.model(), run.config()
     images = build_images(config, config.data.split)
     latents = infer_posteriors(model, ResidentImages(images, model.device))
-    learners: dict[str, list[dict[str, Any]]] = {}
     path = Path("benchmarks/results/prior_stability.json")
+    learners: dict[str, list[dict[str, Any]]] = (
+        json.loads(path.read_text())["learners"] if path.is_file() else {}
+    )
     for name in arguments.learners:
         learners[name] = [one_run(run, latents, name, seed) for seed in range(arguments.seeds)]
         bad = sum(r["n_rollbacks"] > 0 or r["gave_up"] for r in learners[name])
