@@ -143,13 +143,19 @@ def test_a_value_range_scales_and_clips() -> None:
             np.zeros((30, 64)),
             "at least 99 calibration images, but there are 15",
         ),
+        (
+            {"false_positive_rate": 0.1, "anomaly_score": "combined"},
+            np.zeros((30, 64)),
+            "at least 9 calibration images, but there are 7",
+        ),
         ({}, np.zeros((30, 5, 8, 8)), "with C 1 or 3"),
     ],
 )
 def test_wrong_images_and_parameters_are_refused_by_name(
-    changes: dict[str, object], x: np.ndarray, message: str
+    changes: dict[str, object], x: np.ndarray, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Always a ValueError of ours."""
+    """Always a ValueError of ours, before any training."""
+    monkeypatch.setattr("hebm.sklearn.train", lambda *arguments, **options: pytest.fail("it trains"))
     with pytest.raises((ConfigError, ImageShapeError), match=message):
         tiny(**changes).fit(x)
 

@@ -30,6 +30,8 @@ from hebm.build import build_images, build_model
 from hebm.config import RunConfig, load_config
 from hebm.data import ResidentImages
 from hebm.detection import build_score, calibrate, score_images
+from hebm.detection.calibration import require_rate
+from hebm.detection.detector import n_fitted
 from hebm.detection.state import pack_detector, unpack_detector
 from hebm.errors import ConfigError, ImageShapeError
 from hebm.models import JointModel
@@ -228,6 +230,9 @@ class HierarchicalDetector(OutlierMixin, BaseEstimator):  # type: ignore[misc]
     def _train(self, images: NDArray[np.uint8], place: Path, seed: int) -> None:
         file = place / "images.npy"
         config = self._config(file, len(images), seed)
+        n_held_out = round(self.holdout * len(images))
+        n_fit = n_fitted(self.anomaly_score, n_held_out, config.detection.fit_share)
+        require_rate(n_held_out - n_fit, self.false_positive_rate)
         check_run_directory(Run(place / "run"), config, resume=False)
         place.mkdir(parents=True, exist_ok=True)
         np.save(file, images)
