@@ -6,7 +6,7 @@ import torch
 
 from hebm.build_prior import build_prior, build_sampler
 from hebm.config import RunConfig
-from hebm.data import ImageSet, load_images, load_with_held_out_labels, load_with_labels
+from hebm.data import ImageSet, keep_labels, load_images, load_with_held_out_labels
 from hebm.errors import ConfigError
 from hebm.models import (
     JointModel,
@@ -57,8 +57,6 @@ def build_images(config: RunConfig, split: str) -> ImageSet:
     section = config.data
     if section.held_out_labels:
         load = partial(load_with_held_out_labels, held_out=section.held_out_labels)
-    elif section.labels is not None:
-        load = partial(load_with_labels, labels=section.labels, holdout=section.holdout, seed=config.seed)
     else:
         load = partial(load_images, holdout=section.holdout, seed=config.seed)
     images = load(
@@ -68,9 +66,11 @@ def build_images(config: RunConfig, split: str) -> ImageSet:
         size=section.size,
         channels=section.channels,
         on_error=section.on_error,
-        limit=section.limit,
+        limit=section.limit if section.labels is None else None,
         download=section.download,
     )
+    if section.labels is not None:
+        images = keep_labels(images, section.labels, section.limit)
     expected = (section.channels, section.size, section.size)
     if images.image_shape != expected:
         raise ConfigError(

@@ -8,8 +8,7 @@ from data_files import pictures, write_idx
 
 from hebm.build import build_images
 from hebm.config import load_config
-from hebm.data import ImageSet, load_images, load_with_labels
-from hebm.data.kept_labels import keep_labels
+from hebm.data import ImageSet, keep_labels, load_images
 from hebm.errors import ConfigError, DataError
 
 LABELS = np.array([3, 0, 1, 0, 2, 1, 0], np.int64)
@@ -51,7 +50,7 @@ def test_a_split_is_chosen_before_labels_are(tmp_path: Path) -> None:
     write_idx(tmp_path / "mnist", "test", pictures(20, 28, 28), labels[60:])
     for split, there in (("train", labels[:60]), ("test", labels[60:])):
         whole = load_images("mnist", split, root=tmp_path, download=False)
-        kept = load_with_labels("mnist", split, [1, 3], root=tmp_path, download=False, limit=5)
+        kept = keep_labels(whole, [1, 3], limit=5)
         chosen = np.flatnonzero((there == 1) | (there == 3))[:5]
         np.testing.assert_array_equal(kept.images, whole.images[chosen])
         np.testing.assert_array_equal(kept.labels, there[chosen])
@@ -63,7 +62,17 @@ def test_held_out_items_do_not_depend_on_the_labels_kept(tmp_path: Path) -> None
     for split in ("train", "test"):
         asked = {"path": tmp_path / "mine.npz", "holdout": 0.3, "seed": 5}
         whole = load_images("array", split, **asked)
-        kept = load_with_labels("array", split, [2], **asked)
+        config = load_config(
+            "digits",
+            [
+                "data.name=array",
+                f"data.path={asked['path']}",
+                "data.holdout=0.3",
+                "seed=5",
+                "data.labels=[2]",
+            ],
+        )
+        kept = build_images(config, split)
         np.testing.assert_array_equal(kept.images, whole.images[whole.labels == 2])
 
 
