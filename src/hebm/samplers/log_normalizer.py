@@ -177,26 +177,19 @@ def bracket_conditional_log_normalizer(
         LatentShapeError: If a free level does not exist, there is none, or the drawn latents have other shapes.
         ConfigError: If an option is out of its range.
     """
-    n_items = len(latents[0])
     if max_rows < max(n_particles, n_pilot):
         raise ConfigError(
             f"`max_rows` ({max_rows}) must hold the {max(n_particles, n_pilot)} particles of one item."
         )
     held_levels = _held_levels(latents, free_levels)
     free = free_mask(latents, held_levels)
-
-    def start(items: Tensor, n: int) -> Latents:
-        given = tuple(z[items].repeat_interleave(n, 0) for z in latents)
-        drawn = sample_free(given)
-        check_latents(drawn, [z.shape[1] for z in latents])
-        return tuple(given[level] if level in held_levels else z for level, z in enumerate(drawn))
-
-    n_pilot_items = min(n_items, max_rows // n_pilot)
-    pilot_items = torch.arange(n_pilot_items, device=latents[0].device) * n_items // n_pilot_items
+    items = torch.arange(len(latents[0]), device=latents[0].device)
+    start = partial(_draws_given, latents, held_levels, sample_free)
+    n_pilot_items = min(len(items), max_rows // n_pilot)
     schedule = adaptive_temperatures(
         base,
         target,
-        start(pilot_items, n_pilot),
+        start(items[:n_pilot_items] * len(items) // n_pilot_items, n_pilot),
         kernel=kernel,
         ess_share=ess_share,
         refine=refine,
@@ -207,10 +200,24 @@ def bracket_conditional_log_normalizer(
         free=free,
     )
     bracket = _Bracket(base, target, kernel, schedule, n_moves, n_equilibrate, generator, free)
-    chunks = torch.split(torch.arange(n_items, device=latents[0].device), max_rows // n_particles)
-    brackets = [bracket.measure(partial(start, items, n_particles), len(items)) for items in chunks]
+    chunks = torch.split(items, max_rows // n_particles)
+    brackets = [bracket.measure(partial(start, chunk, n_particles), len(chunk)) for chunk in chunks]
     parts = (torch.cat(columns) for columns in zip(*(chunk[:-1] for chunk in brackets), strict=True))
     return LogNormalizer._make((*parts, len(schedule)))
+
+
+def _draws_given(
+    latents: Latents,
+    held_levels: Collection[int],
+    sample_free: Callable[[Latents], Latents],
+    items: Tensor,
+    n: int,
+) -> Latents:
+    """n draws of each of some items, one after the other; held levels are the items' own."""
+    given = tuple(z[items].repeat_interleave(n, 0) for z in latents)
+    drawn = sample_free(given)
+    check_latents(drawn, [z.shape[1] for z in latents])
+    return tuple(given[level] if level in held_levels else z for level, z in enumerate(drawn))
 
 
 class _Bracket(NamedTuple):
