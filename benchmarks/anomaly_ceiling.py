@@ -1,6 +1,6 @@
 """How far any combination of the model's scores could get on table 3 if it were told which images are anomalous.
 
-HEBM_DATA=DIR python -m benchmarks.anomaly_ceiling runs/reproduce/table3-anomaly-small/cells/*-joint-*/run
+HEBM_DATA=DIR python -m benchmarks.anomaly_ceiling runs/reproduce/table3-anomaly-small/cells/*-joint-*
 
 A detector never sees an anomaly's label. Here gradient boosting does: it learns from the scores of one image (below,
 :data:`SCORES`) whether it is anomalous, on four fifths of the test images, and ranks the last fifth. What it reaches
@@ -100,10 +100,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("runs", type=Path, nargs="+")
+    parser.add_argument("cells", type=Path, nargs="+", help="folders of finished cells of table3-anomaly")
     cells = []
-    for directory in parser.parse_args().runs:
-        cells.append(one_run(Run(directory)))
+    for cell in parser.parse_args().cells:
+        trained = json.loads((cell / "cell.json").read_text())["trained"]
+        cells.append(one_run(Run(cell.parents[2] / "trained" / trained)))
         print(cells[-1], flush=True)
     record = {
         "benchmark": "anomaly_ceiling",

@@ -23,33 +23,32 @@ POINTS = {
 
 def written(
     tmp_path: Path, suites: tuple[str, ...] = ("toy", "aggregate")
-) -> tuple[Plan, list[dict[str, Any]]]:
-    """Two seeds of the toy; every trained cell has a plane of its own colour."""
+) -> tuple[list[CellWork], Plan, list[dict[str, Any]]]:
+    """Two seeds of the toy; every cell but the second run's has a plane of its own colour."""
     plan = make_plan(toy_spec(suites=suites), "small", n_seeds=2, columns=["digits"])
-    for number, cell in enumerate(plan.cells):
-        if cell.parent is None:
-            folder = CellWork(cell, tmp_path).run.evaluation
-            folder.mkdir(parents=True)
-            Image.new("L", (30, 20), 10 * number).save(folder / "aggregate-plane.png")
-            Image.new("L", (30, 20)).save(folder / "other-plane.png")
+    works = [CellWork(cell, tmp_path / "cells", tmp_path / "trained") for cell in plan.cells]
+    for number, work in enumerate(works):
+        if work.cell.run != "other":
+            work.results.mkdir(parents=True)
+            Image.new("L", (30, 20), 10 * number).save(work.results / "aggregate-plane.png")
+            Image.new("L", (30, 20)).save(work.results / "other-plane.png")
     results = {"toy": {}, "aggregate": {"points": POINTS}}
     records = [
         {"run": c.run, "column": c.column, "seed": c.seed, "results": {s: results[s] for s in suites}}
         for c in plan.cells
     ]
-    return plan, records
+    return works, plan, records
 
 
-def test_trained_cells_of_the_first_seed_have_points_and_grids_derived_ones_points(tmp_path: Path) -> None:
+def test_cells_of_the_first_seed_have_points_and_the_grids_that_lie_there(tmp_path: Path) -> None:
     """In the order of the plan, with the run's and the column's names, as one page."""
-    plan, records = written(tmp_path)
-    sections = picture_sections(tmp_path, plan, records)
+    sections = picture_sections(*written(tmp_path))
     assert [section.heading for section in sections] == [
         "Latents: with energy, digits, seed 0",
         "Pictures: with energy, digits, seed 0",
         "Latents: other, digits, seed 0",
-        "Pictures: other, digits, seed 0",
         "Latents: twin, digits, seed 0",
+        "Pictures: twin, digits, seed 0",
     ]
     page = to_html(sections)
     assert page.count("<svg") == 5
@@ -60,11 +59,10 @@ def test_trained_cells_of_the_first_seed_have_points_and_grids_derived_ones_poin
 
 def test_a_suite_without_pictures_has_no_section(tmp_path: Path) -> None:
     """Nor has a cell that failed or is not finished."""
-    plan, records = written(tmp_path / "plain", suites=("toy",))
-    assert picture_sections(tmp_path / "plain", plan, records) == []
-    plan, records = written(tmp_path / "failed")
+    assert picture_sections(*written(tmp_path / "plain", suites=("toy",))) == []
+    works, plan, records = written(tmp_path / "failed")
     failed = [{**{k: r[k] for k in ("run", "column", "seed")}, "failed": "why"} for r in records]
-    assert picture_sections(tmp_path / "failed", plan, failed[:2]) == []
+    assert picture_sections(works, plan, failed[:2]) == []
 
 
 def drawn(axes: Any) -> dict[str, list[tuple[float, float]]]:

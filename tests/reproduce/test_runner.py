@@ -131,6 +131,7 @@ def test_the_whole_way_and_back(run_toy: Reproduce, tmp_path: Path, monkeypatch:
     assert seen == [("joint", 2, 3), ("gaussian", 3, 3)]
     place = tmp_path / "toy-smoke"
     assert outcome.folder == place
+    assert {p.name for p in tmp_path.iterdir()} == {"toy-smoke", "trained"}
     assert {p.name for p in place.iterdir()} == {"cells", "plots", "report.html", "result.json", "table.md"}
     assert {p.name for p in (place / "plots").iterdir()} == {"good.svg", "bad.svg"}
     written = json.loads((place / "result.json").read_text())
@@ -152,7 +153,7 @@ def test_the_whole_way_and_back(run_toy: Reproduce, tmp_path: Path, monkeypatch:
     assert some.records == outcome.records
     assert "3 of 6 cells are not finished" in some.text
     (cell, *_) = outcome.plan.cells
-    assert run_cell(CellWork(cell, place / "cells", "cpu")) == outcome.records[0]
+    assert run_cell(CellWork(cell, place / "cells", tmp_path / "trained", "cpu")) == outcome.records[0]
     with pytest.raises(RunDirectoryError, match="no finished cell of toy"):
         run_toy(collect=True, folder=tmp_path / "elsewhere")
     assert not (tmp_path / "elsewhere").exists()
@@ -163,8 +164,8 @@ def test_a_derived_twin_is_the_twin_trained_on_its_own(tmp_path: Path) -> None:
     """The same encoder and generator to the last bit, so the difference of the two rows is the prior's alone."""
     plan = make_plan(toy_spec(), "smoke", runs=["gaussian"])
     parent, twin = plan.cells
-    run_cell(CellWork(parent, tmp_path, "cpu"))
-    derived = cells._derived_model(CellWork(twin, tmp_path, "cpu"))
+    run_cell(CellWork(parent, tmp_path / "cells", tmp_path, "cpu"))
+    derived = cells._model(CellWork(twin, tmp_path / "cells", tmp_path, "cpu"))
     own = train(twin.config, tmp_path / "own", device="cpu", progress=lambda record: None).model()
     assert derived.prior.energy is None
     theirs = own.state_dict()
@@ -179,11 +180,52 @@ def test_sampler_overrides_of_a_derived_run_reach_its_model(tmp_path: Path) -> N
     runs["joint"]["overrides"] = ["prior.kind=joint", "prior.base=standard", "trainer.energy_only_steps=0"]
     runs["gaussian"]["overrides"] = ["sampler.sampling_steps=3"]
     plan = make_plan(toy_spec(runs=runs), "smoke", runs=["gaussian"])
-    run_cell(CellWork(plan.cells[0], tmp_path, "cpu"))
-    model = cells._derived_model(CellWork(plan.cells[1], tmp_path, "cpu"))
+    parent, derived = (CellWork(cell, tmp_path / "cells", tmp_path, "cpu") for cell in plan.cells)
+    run_cell(parent)
+    model = cells._model(derived)
     assert model.sampler.n_steps == 3  # type: ignore[attr-defined]
-    averaged = Run(tmp_path / plan.cells[0].key / "run").model().state_dict()
+    averaged = parent.run.model().state_dict()
     assert all((value == averaged[name]).all() for name, value in model.state_dict().items())
+
+
+@pytest.mark.slow
+def test_what_one_reproduction_trained_another_only_evaluates(
+    run_toy: Reproduce, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under other names of run and reproduction, with other settings of evaluation; what is evaluated alike is read."""
+    first = run_toy(runs=["joint"])
+    runs = {key: run.model_dump() for key, run in toy_spec().runs.items()}
+    same = runs["joint"] | {"label": "the same"}
+    seen_more = same | {"overrides": [*same["overrides"], "evaluation.n_samples=50"]}
+    spec = toy_spec(name="second", runs=runs | {"other": same, "more": seen_more})
+    spec = spec.model_copy(update={"sizes": {"smoke": spec.sizes["smoke"].model_copy(update={"runs": ()})}})
+    evaluated: list[int] = []
+
+    def watched(model: Any, config: Any, *, seed: int) -> dict[str, Any]:
+        evaluated.append(config.evaluation.n_samples)
+        return {"good": [0.0], "bad": 0.0}
+
+    monkeypatch.setitem(SUITES, "toy", watched)
+    trained = sorted(path for path in (tmp_path / "trained").rglob("*.safetensors"))
+    monkeypatch.setattr(runner, "load_spec", lambda name: spec)
+    second = reproduce("second", size="smoke", folder=tmp_path, device="cpu", runs=["joint", "other", "more"])
+    assert evaluated == [50]
+    assert [r["results"] for r in second.records[:2]] == [first.records[0]["results"]] * 2
+    assert sorted(path for path in (tmp_path / "trained").rglob("*.safetensors")) == trained
+    assert len(list((tmp_path / "trained").glob("*/config.yaml"))) == 1
+
+
+def test_one_cell_per_training_goes_first_and_the_rest_follow(tmp_path: Path) -> None:
+    """Cells that run side by side never train the same."""
+    runs = {key: run.model_dump() for key, run in toy_spec().runs.items()}
+    twice = toy_spec(runs=runs | {"other": runs["joint"] | {"label": "again"}})
+    plan = make_plan(twice, "smoke", n_seeds=2)
+    works = [CellWork(cell, tmp_path, tmp_path) for cell in plan.cells]
+    first, rest = runner._waves(works)
+    assert [(w.cell.run, w.cell.seed) for w in first] == [("joint", 0), ("joint", 1)]
+    assert [(w.cell.run, w.cell.seed) for w in rest] == [
+        ("other", 0), ("other", 1), ("gaussian", 0), ("gaussian", 1),
+    ]  # fmt: skip
 
 
 @pytest.mark.slow

@@ -73,7 +73,17 @@ class RunConfig(Config):
 
     def hash(self) -> str:
         """SHA-256 of the resolved configuration, hexadecimal."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        return self._hash_without(set())
+
+    def training_hash(self) -> str:
+        """The same of what training depends on: without ``evaluation`` and ``description``.
+
+        Runs with equal training hashes have equal weights on one machine, however they are evaluated afterwards.
+        """
+        return self._hash_without({"evaluation", "description"})
+
+    def _hash_without(self, left_out: set[str]) -> str:
+        text = json.dumps(self.model_dump(mode="json", exclude=left_out), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 
     def with_overrides(self, overrides: Iterable[str]) -> "RunConfig":

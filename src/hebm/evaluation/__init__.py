@@ -6,7 +6,7 @@ from hebm.evaluation.mcmc import evaluate_mcmc
 from hebm.evaluation.ood import evaluate_ood
 from hebm.evaluation.pictures import hierarchy_images, partial_reconstructions, traverse_images
 from hebm.evaluation.samples import evaluate_samples, held_out_images
-from hebm.evaluation.suites import SUITES, evaluate, suite_names
+from hebm.evaluation.suites import SUITES, evaluate, suite_names, write_suite
 
 __all__ = [
     "SUITES",
@@ -23,4 +23,5 @@ __all__ = [
     "reconstructions",
     "suite_names",
     "traverse_images",
+    "write_suite",
 ]

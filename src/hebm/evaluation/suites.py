@@ -28,7 +28,7 @@ from hebm.training.checkpoint import checkpoint_step
 from hebm.training.environment import hardware_name, package_version
 from hebm.training.run import Run
 
-__all__ = ["SUITES", "evaluate", "suite_names"]
+__all__ = ["SUITES", "evaluate", "suite_names", "write_suite"]
 
 Suite = Callable[..., dict[str, Any]]
 
@@ -93,14 +93,33 @@ def evaluate(
     if other := [text for text in overrides if not text.startswith("evaluation.")]:
         raise ConfigError(f"{other[0]!r} would make it another run; only evaluation.* can be set here.")
     config, checkpoint = run.config().with_overrides(overrides), run.checkpoint(step)
-    model: JointModel = run.model(step=checkpoint_step(checkpoint)).to(device)
+    model = run.model(step=checkpoint_step(checkpoint)).to(device)
+    return write_suite(run.evaluation, name, model, config, checkpoint, seed=seed)
+
+
+def write_suite(
+    folder: Path, suite: str, model: JointModel, config: RunConfig, checkpoint: Path, *, seed: int
+) -> Path:
+    """Run one suite on a model that is not as its run has it, such as one with another prior or sampler.
+
+    Args:
+        folder: Where ``SUITE.json`` and the suite's pictures go.
+        suite: Name of the suite.
+        model: The model, on its device.
+        config: What it is evaluated under; the result file has its hash.
+        checkpoint: What its weights were read from.
+        seed: Of everything that is drawn.
+
+    Returns:
+        The result file.
+    """
     started = time.perf_counter()
-    more = {"checkpoint": checkpoint} if name in READ_CHECKPOINT else {}
-    results = SUITES[name](model, config, seed=seed, **more)
-    record = _header(name, config, checkpoint, seed, device, time.perf_counter() - started)
-    path = run.evaluation / f"{name}.json"
+    more = {"checkpoint": checkpoint} if suite in READ_CHECKPOINT else {}
+    results = SUITES[suite](model, config, seed=seed, **more)
+    record = _header(suite, config, checkpoint, seed, model.device, time.perf_counter() - started)
+    path = folder / f"{suite}.json"
     text = json.dumps({**record, "results": results}, indent=1, allow_nan=False) + "\n"
-    write_suite_pictures(run.evaluation, name, model, seed=seed)
+    write_suite_pictures(folder, suite, model, seed=seed)
     write_atomically(path, text.encode())
     return path
 

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from filelock import FileLock
 
 from hebm.build import build_model
 from hebm.errors import HebmError, RequestError
-from hebm.evaluation import SUITES, evaluate
+from hebm.evaluation import write_suite
 from hebm.files import write_atomically
 from hebm.models import JointModel
 from hebm.reproduce.plan import Cell
@@ -21,6 +22,7 @@ from hebm.training.environment import hardware_name
 __all__ = ["CellWork", "Record", "finished_record", "run_cell"]
 
 Record = dict[str, Any]
+HASH_DIGITS = 12
 
 
 @dataclass(frozen=True)
@@ -29,12 +31,15 @@ class CellWork:
 
     Args:
         cell: The cell.
-        folder: Folder of all cells.
+        folder: Folder of the records of all cells.
+        trained: Folder of what is trained, which other reproductions share: a run is named by what its training
+            depends on, so that what one table has trained the next one only evaluates.
         device: ``auto``, ``cpu`` or ``cuda``.
     """
 
     cell: Cell
     folder: Path
+    trained: Path
     device: str = "auto"
 
     @property
@@ -46,7 +51,12 @@ class CellWork:
     def run(self) -> Run:
         """The run whose weights are evaluated."""
         cell = self.cell.parent or self.cell
-        return Run(self.folder / cell.key / "run")
+        return Run(self.trained / cell.config.training_hash()[:HASH_DIGITS])
+
+    @property
+    def results(self) -> Path:
+        """Where its suites leave their files; cells of other reproductions that evaluate the same share them."""
+        return self.run.directory / "results" / self.cell.config.hash()[:HASH_DIGITS]
 
 
 def finished_record(work: CellWork) -> Record | None:
@@ -63,8 +73,10 @@ def run_cell(work: CellWork) -> Record:
     """Train and evaluate one cell, or read what an earlier call found.
 
     Returns:
-        ``run``, ``column``, ``seed``, ``config_hash``, ``hardware``, ``training_s`` (of this call), ``evaluation_s``
-        and ``results`` by suite; in place of the last three ``failed``, a message, if it failed while running.
+        ``run``, ``column``, ``seed``, ``config_hash``, ``trained`` (the run's folder among those of all
+        reproductions), ``hardware``, ``training_s`` (of this call; next to nothing where another reproduction has
+        trained the same), ``evaluation_s`` and ``results`` by suite; in place of the last three ``failed``, a message,
+        if it failed while running.
 
     Raises:
         RequestError: If the cell cannot be run at all.
@@ -78,11 +90,12 @@ def run_cell(work: CellWork) -> Record:
         "column": cell.column,
         "seed": cell.seed,
         "config_hash": cell.config.hash(),
+        "trained": work.run.directory.name,
         "hardware": hardware_name(_device(work.device)),
     }
     try:
         if cell.parent is None:
-            train(cell.config, work.run.directory, resume=True, device=work.device, progress=_silent)
+            _train(work)
         trained = time.perf_counter()
         results = _evaluated(work)
         record |= {
@@ -99,23 +112,27 @@ def run_cell(work: CellWork) -> Record:
     return record
 
 
+def _train(work: CellWork) -> None:
+    """Train, go on, or find it done; who comes second waits for who came first."""
+    work.trained.mkdir(parents=True, exist_ok=True)
+    with FileLock(work.run.directory.with_suffix(".lock")):
+        train(work.cell.config, work.run.directory, resume=True, device=work.device, progress=_silent)
+
+
 def _evaluated(work: CellWork) -> dict[str, Any]:
-    """Results of all suites; of a trained cell's, those that were finished before are read."""
-    cell, device = work.cell, _device(work.device)
-    if cell.parent is not None:
-        model = _derived_model(work).to(device)
-        return {suite: SUITES[suite](model, cell.config, seed=cell.seed) for suite in cell.suites}
-    results = {}
+    """Results of all suites; those that were finished before are read."""
+    cell, model, results = work.cell, None, {}
     for suite in cell.suites:
-        file = work.run.evaluation / f"{suite}.json"
+        file = work.results / f"{suite}.json"
         if not file.is_file():
-            evaluate(work.run, suite, seed=cell.seed, device=device)
+            model = model or _model(work).to(_device(work.device))
+            write_suite(work.results, suite, model, cell.config, work.run.checkpoint(), seed=cell.seed)
         results[suite] = json.loads(file.read_text(encoding="utf-8"))["results"]
     return results
 
 
-def _derived_model(work: CellWork) -> JointModel:
-    """The parent's averaged weights in the model of this cell's configuration, which may have no energy."""
+def _model(work: CellWork) -> JointModel:
+    """The run's averaged weights in the model of this cell's configuration; a parent's energy may be left out."""
     model = build_model(work.cell.config)
     weights = read_tensors(work.run.checkpoint(), "ema")
     model.load_state_dict({name: weights[name] for name in model.state_dict()})

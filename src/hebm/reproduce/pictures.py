@@ -14,7 +14,7 @@ from hebm.report.figure import STYLE, to_svg
 from hebm.reproduce.cells import CellWork, Record
 from hebm.reproduce.document import Section
 from hebm.reproduce.latent_plots import latent_svg
-from hebm.reproduce.plan import Cell, Plan
+from hebm.reproduce.plan import Plan
 
 __all__ = ["grid_figure", "picture_sections"]
 
@@ -33,32 +33,32 @@ GRID_WORDS = {
 WIDTH_INCHES = 8.0
 
 
-def picture_sections(cells: Path, plan: Plan, records: Sequence[Record]) -> list[Section]:
+def picture_sections(works: Sequence[CellWork], plan: Plan, records: Sequence[Record]) -> list[Section]:
     """One section per picture of the first seed, in the order of the plan.
 
     Args:
-        cells: Folder of all cells.
+        works: All cells and where they are done.
         plan: What was done.
         records: Of the cells that ended.
     """
     by_cell = {(r["run"], r["column"], r["seed"]): r for r in records if "results" in r}
     found: list[Section] = []
-    for cell in plan.cells:
+    for work in works:
+        cell = work.cell
         record = by_cell.get((cell.run, cell.column, cell.seed))
         if cell.seed == 0 and record is not None:
-            found += _of_cell(cells, plan, cell, record)
+            found += _of_cell(work, plan, record)
     return found
 
 
-def _of_cell(cells: Path, plan: Plan, cell: Cell, record: Record) -> Iterator[Section]:
+def _of_cell(work: CellWork, plan: Plan, record: Record) -> Iterator[Section]:
+    cell = work.cell
     about = f"{plan.spec.runs[cell.run].label}, {plan.spec.columns[cell.column].label}, seed {cell.seed}"
     if (results := record["results"].get("aggregate")) is not None:
         plot = latent_svg(results, name=f"latents-{cell.key}", alt=f"Latents of {about}.")
         yield Section(f"Latents: {about}", (POINTS_WORDS,), plot)
-    if cell.parent is not None:  # whatever lies there is of the parent's prior
-        return
     for suite, words in GRID_WORDS.items():
-        files = sorted(CellWork(cell, cells).run.evaluation.glob(f"{suite}-*.png"))
+        files = sorted(work.results.glob(f"{suite}-*.png"))
         if suite in cell.suites and files:
             titles = [path.stem.removeprefix(f"{suite}-").replace("-", " ") for path in files]
             figure = grid_figure(files, titles)

@@ -129,7 +129,7 @@ def _cells(spec: Spec, size: Size, column: str, runs: tuple[str, ...], seed: int
         run = spec.runs[key]
         if run.weights_of is not None:
             parent = made[run.weights_of]
-            config = parent.config.with_overrides([*run.overrides, *size.run_overrides.get(key, ())])
+            config = parent.config.with_overrides([*run.overrides, *_of_run(spec, size, column, key)])
             _require_resting_nets(spec, key, parent, config)
             made[key] = replace(parent, run=key, config=config, parent=parent)
     return list(made.values())
@@ -141,9 +141,14 @@ def _trained_config(spec: Spec, size: Size, column: str, run: str, seed: int) ->
         *size.overrides,
         *place.overrides,
         *spec.runs[run].overrides,
-        *size.run_overrides.get(run, ()),
+        *_of_run(spec, size, column, run),
     )
     return load_config(place.preset or size.preset, [*overrides, f"seed={seed}"])
+
+
+def _of_run(spec: Spec, size: Size, column: str, run: str) -> tuple[str, ...]:
+    """What the size says of a run, then what the column says of it."""
+    return (*size.run_overrides.get(run, ()), *spec.columns[column].run_overrides.get(run, ()))
 
 
 def _require_resting_nets(spec: Spec, key: str, parent: Cell, config: RunConfig) -> None:

@@ -71,7 +71,7 @@ def reproduce(
         name: One of :func:`~hebm.reproduce.spec_names`.
         size: ``smoke``, ``small`` or ``full``.
         n_seeds: Number of seeds; the size's own if None.
-        folder: Where all reproductions are kept; this one is in ``NAME-SIZE``.
+        folder: Where all reproductions are kept; this one is in ``NAME-SIZE``, what it trains in ``trained``.
         engine: ``sequential``, ``local:N`` or ``ray``.
         device: ``auto``, ``cpu`` or ``cuda``.
         runs: Only these runs.
@@ -88,18 +88,25 @@ def reproduce(
     plan = make_plan(load_spec(name), size, n_seeds=n_seeds, runs=runs, columns=columns)
     run_all = make_engine(engine)
     place = Path(folder).absolute() / f"{name}-{size}"
-    works = [CellWork(cell, place / "cells", device) for cell in plan.cells]
+    works = [CellWork(cell, place / "cells", place.parent / "trained", device) for cell in plan.cells]
     records = [record for work in works if (record := finished_record(work)) is not None]
     if collect and not records:
         raise RunDirectoryError(f"{place} has no finished cell of {name}; run it without collecting first.")
     open_works = [] if collect else [work for work in works if finished_record(work) is None]
-    for is_derived in (False, True):  # what takes weights follows what is trained
-        wave = [work for work in open_works if (work.cell.parent is not None) == is_derived]
+    for wave in _waves(open_works):
         for record in run_all(wave):
             records.append(record)
             if watch is not None:
                 watch(record, len(records), len(works))
-    return _written(place, plan, _in_order(records, plan))
+    return _written(place, plan, works, _in_order(records, plan))
+
+
+def _waves(works: list[CellWork]) -> tuple[list[CellWork], list[CellWork]]:
+    """One cell per training first, which do not wait for each other; then those that take what these trained."""
+    first: dict[Path, CellWork] = {}
+    for work in works:
+        first.setdefault(work.run.directory, work)
+    return list(first.values()), [work for work in works if first[work.run.directory] is not work]
 
 
 def _in_order(records: list[Record], plan: Plan) -> tuple[Record, ...]:
@@ -108,13 +115,13 @@ def _in_order(records: list[Record], plan: Plan) -> tuple[Record, ...]:
     return tuple(sorted(records, key=lambda r: order[r["run"], r["column"], r["seed"]]))
 
 
-def _written(place: Path, plan: Plan, records: tuple[Record, ...]) -> Outcome:
+def _written(place: Path, plan: Plan, works: list[CellWork], records: tuple[Record, ...]) -> Outcome:
     tables = tuple(make_tables(plan, records))
     sections = tuple(outcome_sections(plan, records, tables))
     outcome = Outcome(place, plan, records, tables, tuple(findings(tables, plan.spec)), sections)
     _write(place / "result.json", json.dumps(_as_json(outcome), indent=1, allow_nan=False) + "\n")
     _write(place / "table.md", outcome.text)
-    pictures = picture_sections(place / "cells", plan, records)
+    pictures = picture_sections(works, plan, records)
     _write(place / "report.html", to_html((*sections, *pictures)))
     for table in tables:
         _write(place / "plots" / f"{table.key}.svg", measure_svg(table, plan.spec))

@@ -52,6 +52,8 @@ class Column(Config):
     preset: str | None = None
     """The size's preset if null."""
     overrides: Overrides = ()
+    run_overrides: dict[str, Overrides] = Field(default_factory=dict)
+    """Further overrides of single runs, such as the latents of one level that are as many as this column's in all."""
     instead: str | None = None
     """Another column, which is run where this one's images are missing."""
 
@@ -163,6 +165,7 @@ class Spec(Config):
             found += [(f"runs.{key}.weights_of", name, self.runs) for name in [run.weights_of] if name]
         for key, column in self.columns.items():
             found += [(f"columns.{key}.instead", name, self.columns) for name in [column.instead] if name]
+            found += [(f"columns.{key}.run_overrides", name, self.runs) for name in column.run_overrides]
         for row in self.all_rows:
             found += [(f"the row {row.key}", row.run, self.runs)]
             found += [(f"the control of {row.key}", row.control, rows)] if row.control else []

@@ -144,7 +144,7 @@ def changed_keys(old: RunConfig, new: RunConfig) -> list[str]:
     """
     before, after = _flat(old.model_dump(mode="json")), _flat(new.model_dump(mode="json"))
     differing = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
-    differing = {key for key in differing if not key.startswith("detection.")}
+    differing = {key for key in differing if not key.startswith(("detection.", "evaluation."))}
     second_phase = new.trainer.energy_only_steps > 0 or new.prior.is_two_phase
     open_ended = new.trainer.lr_schedule != "cosine" and not second_phase
     return sorted(differing - FREE_TO_CHANGE - (LENGTH if open_ended else set()))
