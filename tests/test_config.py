@@ -459,3 +459,20 @@ def test_the_sampler_fits_the_prior(small: Path, overrides: str, sampler: str) -
     if sampler == "WhitenedChains":
         trains, samples = trains.free, samples.free
     assert (trains.n_steps, samples.n_steps) == (4, 9)
+
+
+def test_the_training_hash_leaves_out_what_training_does_not_depend_on() -> None:
+    """Evaluation and description; everything else counts."""
+    config = load_config("digits")
+    for override in ("evaluation.n_samples=7", "description=other words"):
+        other = config.with_overrides([override])
+        assert other.training_hash() == config.training_hash() != config.hash()
+        assert other.hash() != config.hash()
+    for override in (
+        "seed=1",
+        "prior.width=7",
+        "detection.score=energy",
+        "data.limit=500",
+        "sampler.n_steps=7",
+    ):
+        assert config.with_overrides([override]).training_hash() != config.training_hash()

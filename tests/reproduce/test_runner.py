@@ -1,11 +1,13 @@
 """Plans, cells and engines: what is trained, what is kept, what is refused, and the same results from every engine."""
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from toy import toy_spec
 from typer.testing import CliRunner
 
@@ -54,6 +56,19 @@ def test_a_plan_has_a_cell_per_run_column_and_seed_trained_ones_first() -> None:
     assert derived.config.prior.kind == "gaussian"
     assert derived.parent.config.prior.kind == "importance"
     assert derived.config.seed == derived.parent.config.seed == 2
+
+
+def test_what_a_column_says_of_a_run_comes_last() -> None:
+    """After what the size says of it, for this column and this run alone, also where weights are taken."""
+    columns = {key: column.model_dump() for key, column in toy_spec().columns.items()}
+    columns["digits"]["run_overrides"] = {"other": ["data.limit=200"], "gaussian": ["sampler.n_steps=7"]}
+    plan = make_plan(toy_spec(columns=columns), "small", columns=["digits"], n_seeds=1)
+    joint, other, twin = (cell.config for cell in plan.cells)
+    assert (joint.data.limit, other.data.limit) == (None, 200)
+    assert twin.sampler.n_steps == 7 != joint.sampler.n_steps
+    columns["digits"]["run_overrides"] = {"nobody": []}
+    with pytest.raises(ValueError, match=r"columns\.digits\.run_overrides names 'nobody'"):
+        toy_spec(columns=columns)
 
 
 def test_asking_for_a_derived_run_alone_trains_its_parent() -> None:
@@ -226,6 +241,22 @@ def test_one_cell_per_training_goes_first_and_the_rest_follow(tmp_path: Path) ->
     assert [(w.cell.run, w.cell.seed) for w in rest] == [
         ("other", 0), ("other", 1), ("gaussian", 0), ("gaussian", 1),
     ]  # fmt: skip
+
+
+def test_who_trains_the_same_waits_for_who_came_first(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two commands at once: the second begins when the first one's lock is free."""
+    (cell,) = make_plan(toy_spec(), "smoke", runs=["other"]).cells
+    work = CellWork(cell, tmp_path / "cells", tmp_path, "cpu")
+    begun = threading.Event()
+    monkeypatch.setattr(cells, "train", lambda *args, **kwargs: begun.set())
+    second = threading.Thread(target=cells._train, args=(work,))
+    with FileLock(work.run.directory.with_suffix(".lock")):
+        second.start()
+        assert not begun.wait(0.3)
+    second.join(10)
+    assert begun.is_set()
 
 
 @pytest.mark.slow
