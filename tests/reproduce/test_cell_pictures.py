@@ -57,6 +57,21 @@ def test_cells_of_the_first_seed_have_points_and_the_grids_that_lie_there(tmp_pa
     assert len(ids) == len(set(ids))
 
 
+def test_accuracy_over_labels_is_drawn_where_there_are_several_shares(tmp_path: Path) -> None:
+    """One curve is no curve: the rows on a tenth of the images have a single share."""
+    works, plan, records = written(tmp_path, suites=("toy",))
+    curve = {"mean": [0.5, 0.75], "sd": [0.125, None]}
+    several = {"shares": [0.5, 1.0], "n_labels": [10, 20], "representations": {"all": curve}, "chance": 0.25}
+    single = {"shares": [1.0], "n_labels": [20], "representations": {"all": {"mean": [0.5], "sd": [0.1]}}}
+    for record in records:
+        record["results"]["sample_efficiency"] = several if record["run"] == "joint" else single
+    (section,) = picture_sections(works, plan, records)
+    assert section.heading == "Accuracy over labels: with energy, digits, seed 0"
+    assert section.plot is not None
+    assert "images with a label" in section.plot
+    assert len(section.blocks) == 1
+
+
 def test_a_suite_without_pictures_has_no_section(tmp_path: Path) -> None:
     """Nor has a cell that failed or is not finished."""
     assert picture_sections(*written(tmp_path / "plain", suites=("toy",))) == []

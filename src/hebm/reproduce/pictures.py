@@ -1,4 +1,4 @@
-"""Pictures of the first seed's cells for the page: latents as points, and grids that suites put beside their results.
+"""Pictures of the first seed's cells for the page: latents as points, curves, grids that suites put beside results.
 
 They are for the page alone: in Markdown they would be headings without a body.
 """
@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from hebm.report.figure import STYLE, to_svg
+from hebm.report.sample_efficiency import sample_efficiency_figure
 from hebm.reproduce.cells import CellWork, Record
 from hebm.reproduce.document import Section
 from hebm.reproduce.latent_plots import latent_svg
@@ -20,6 +21,10 @@ __all__ = ["grid_figure", "picture_sections"]
 
 POINTS_WORDS = (
     "One posterior draw per held-out image, coloured by its label, beside as many draws of the prior."
+)
+LABELS_WORDS = (
+    "Accuracy of a linear probe ± sd over subsets of the labelled images. Solid: the run's codes; dashed in the same "
+    "colour: a control that stands in the same place with as many numbers."
 )
 GRID_WORDS = {
     "hierarchy": (
@@ -57,6 +62,13 @@ def _of_cell(work: CellWork, plan: Plan, record: Record) -> Iterator[Section]:
     if (results := record["results"].get("aggregate")) is not None:
         plot = latent_svg(results, name=f"latents-{cell.key}", alt=f"Latents of {about}.")
         yield Section(f"Latents: {about}", (POINTS_WORDS,), plot)
+    labels = record["results"].get("sample_efficiency")
+    if labels is not None and len(labels["shares"]) > 1:
+        figure = sample_efficiency_figure(labels)
+        plot = to_svg(
+            figure, name=f"labels-{cell.key}", alt=f"Accuracy against the number of labels: {about}."
+        )
+        yield Section(f"Accuracy over labels: {about}", (LABELS_WORDS,), plot)
     for suite, words in GRID_WORDS.items():
         files = sorted(work.results.glob(f"{suite}-*.png"))
         if suite in cell.suites and files:
