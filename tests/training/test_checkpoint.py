@@ -11,6 +11,7 @@ from hebm.errors import CheckpointError
 from hebm.training import Run, load, train
 from hebm.training.checkpoint import (
     list_checkpoints,
+    load_weights,
     newest_intact,
     prune_checkpoints,
     read_tensors,
@@ -142,3 +143,24 @@ def test_meta_is_plain_json(tmp_path: Path) -> None:
     meta = json.loads((run.checkpoint() / "meta.json").read_text())
     assert meta["step"] == 2
     assert {"schema_version", "hebm_version", "config_hash", "sha256"} <= meta.keys()
+
+
+@pytest.mark.parametrize(
+    "weights", [{"weight": (2, 3)}, {"weight": (3, 2), "bias": (3,)}, {"w": (2, 3), "bias": (2,)}]
+)
+def test_weights_of_another_model_are_refused_by_name(
+    tmp_path: Path, weights: dict[str, tuple[int, ...]]
+) -> None:
+    """A missing one, another shape, an unknown one; the model stays as it was."""
+    model = torch.nn.Linear(3, 2)
+    before = model.weight.clone()
+    theirs = {name: torch.ones(shape) for name, shape in weights.items()}
+    path = write_checkpoint(tmp_path, 1, {"model": theirs}, {"hebm_version": "0.0.9"})
+    with pytest.raises(
+        CheckpointError, match=r"weights are missing.*such as (bias|w); use the hebm that wrote it .0\.0\.9"
+    ):
+        load_weights(model, read_tensors(path, "model"), path)
+    assert torch.equal(model.weight, before)
+    right = {name: torch.ones_like(value) for name, value in model.state_dict().items()}
+    load_weights(model, right, path)
+    assert bool((model.weight == 1).all())

@@ -16,6 +16,7 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
+from torch.nn import Module
 
 from hebm.errors import CheckpointError
 from hebm.files import write_atomically
@@ -26,6 +27,7 @@ __all__ = [
     "file_hash",
     "json_hash",
     "list_checkpoints",
+    "load_weights",
     "newest_intact",
     "prune_checkpoints",
     "read_meta",
@@ -138,6 +140,29 @@ def read_tensors(path: Path, stem: str) -> dict[str, Tensor]:
         return load_file(file)
     except SafetensorError as error:
         raise CheckpointError(f"the checkpoint file {file} cannot be read: {error}.{_offer(path)}") from error
+
+
+def load_weights(model: Module, weights: Mapping[str, Tensor], path: Path) -> None:
+    """Put a checkpoint's weights into a model, in place; all of them, and no others.
+
+    Args:
+        model: The model of the run's configuration.
+        weights: What :func:`read_tensors` gave.
+        path: The checkpoint, for the message.
+
+    Raises:
+        CheckpointError: If the model of this version has other weights than that of the version that wrote them.
+    """
+    own = {name: tensor.shape for name, tensor in model.state_dict().items()}
+    theirs = {name: tensor.shape for name, tensor in weights.items()}
+    if odd := sorted(name for name in own.keys() | theirs.keys() if own.get(name) != theirs.get(name)):
+        writer = read_meta(path).get("hebm_version", "unknown")
+        raise CheckpointError(
+            f"the checkpoint {path} does not fit its configuration's model in this hebm: {len(odd)} weights are "
+            f"missing, unknown or of another shape, such as {odd[0]}; use the hebm that wrote it ({writer}), "
+            "or train it again."
+        )
+    model.load_state_dict(weights)
 
 
 def newest_intact(directory: Path, *, every: int = 1) -> tuple[Path | None, list[str]]:

@@ -344,7 +344,7 @@ class _Session:
     def _restore(self, path: Path) -> dict[str, Any]:
         meta = verify_checkpoint(path)
         self.posterior = None
-        self.state.load({stem: read_tensors(path, stem) for stem in ("model", "ema", "trainer")}, meta)
+        self.state.load({stem: read_tensors(path, stem) for stem in ("model", "ema", "trainer")}, meta, path)
         return meta
 
     def _say(self, record: dict[str, Any]) -> None:

@@ -13,6 +13,7 @@ from hebm.errors import CheckpointError, RunDirectoryError
 from hebm.models import JointModel
 from hebm.training.checkpoint import (
     list_checkpoints,
+    load_weights,
     read_tensors,
     verify_checkpoint,
 )
@@ -116,7 +117,7 @@ class Run:
         """
         path = self.checkpoint(step)
         model = build_model(self.config())
-        model.load_state_dict(read_tensors(path, weights))
+        load_weights(model, read_tensors(path, weights), path)
         return model.eval().requires_grad_(False)
 
 

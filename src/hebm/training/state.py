@@ -1,5 +1,6 @@
 """Everything a training run carries from one step to the next, as plain tensors and numbers."""
 
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,6 +11,7 @@ from hebm.build_prior import adam, build_learner
 from hebm.config import RunConfig
 from hebm.models import JointModel
 from hebm.randomness import named_generator
+from hebm.training.checkpoint import load_weights
 from hebm.training.ema import EmaModel
 from hebm.training.means import RunningMeans
 
@@ -56,10 +58,14 @@ class TrainingState:
         """The state's numbers, for the checkpoint's JSON."""
         return {"rollbacks": self.rollbacks}
 
-    def load(self, tensors: dict[str, dict[str, Tensor]], meta: dict[str, Any]) -> None:
-        """Put back what :meth:`tensors` and :meth:`counters` gave; shapes must agree."""
-        self.model.load_state_dict(tensors["model"])
-        self.ema.model.load_state_dict(tensors["ema"])
+    def load(self, tensors: dict[str, dict[str, Tensor]], meta: dict[str, Any], path: Path) -> None:
+        """Put back what :meth:`tensors` and :meth:`counters` gave to the checkpoint of that path.
+
+        Raises:
+            CheckpointError: If the model of this version has other weights.
+        """
+        load_weights(self.model, tensors["model"], path)
+        load_weights(self.ema.model, tensors["ema"], path)
         trainer = tensors["trainer"]
         for name, stream in self.streams.items():
             stream.set_state(trainer[f"stream.{name}"])
