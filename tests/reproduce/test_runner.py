@@ -21,7 +21,7 @@ from hebm.errors import (
     RunDirectoryError,
 )
 from hebm.evaluation import SUITES
-from hebm.reproduce import Outcome, cells, engines, make_plan, reproduce, runner
+from hebm.reproduce import Outcome, cell_state, cell_works, cells, engines, make_plan, reproduce, runner
 from hebm.reproduce.cells import CellWork, run_cell
 from hebm.reproduce.engines import make_engine
 from hebm.reproduce.spec import Spec
@@ -147,6 +147,7 @@ def test_the_whole_way_and_back(run_toy: Reproduce, tmp_path: Path, monkeypatch:
     place = tmp_path / "toy-smoke"
     assert outcome.folder == place
     assert {p.name for p in tmp_path.iterdir()} == {"toy-smoke", "trained"}
+    assert [cell_state(work) for work in cell_works(outcome.plan, tmp_path)] == ["finished"] * 3
     assert {p.name for p in place.iterdir()} == {"cells", "plots", "report.html", "result.json", "table.md"}
     assert {p.name for p in (place / "plots").iterdir()} == {"good.svg", "bad.svg"}
     written = json.loads((place / "result.json").read_text())
@@ -223,6 +224,8 @@ def test_what_one_reproduction_trained_another_only_evaluates(
     monkeypatch.setitem(SUITES, "toy", watched)
     trained = sorted(path for path in (tmp_path / "trained").rglob("*.safetensors"))
     monkeypatch.setattr(runner, "load_spec", lambda name: spec)
+    works = cell_works(make_plan(spec, "smoke", n_seeds=2, runs=["joint"]), tmp_path)
+    assert [cell_state(work) for work in works] == ["run begun or trained already", "to be done"]
     second = reproduce("second", size="smoke", folder=tmp_path, device="cpu", runs=["joint", "other", "more"])
     assert evaluated == [50]
     assert [r["results"] for r in second.records[:2]] == [first.records[0]["results"]] * 2

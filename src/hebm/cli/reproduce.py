@@ -7,7 +7,7 @@ import typer
 
 from hebm.cli.options import DeviceOption
 from hebm.cli.output import device_named, say
-from hebm.reproduce import Plan, load_spec, make_plan, reproduce, spec_names
+from hebm.reproduce import Plan, cell_state, cell_works, load_spec, make_plan, reproduce, spec_names
 
 __all__ = ["reproduce_names"]
 
@@ -26,7 +26,9 @@ def reproduce_names(
     collect: Annotated[
         bool, typer.Option("--collect", help="Run nothing, tabulate what is finished.")
     ] = False,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="List the cells and stop.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List the cells, what is left of them, and stop.")
+    ] = False,
 ) -> None:
     """Run a table or figure of the paper from training to verdict; the same command goes on where it was stopped."""
     wanted = spec_names() if EVERYTHING in names else list(dict.fromkeys(names))
@@ -37,7 +39,7 @@ def reproduce_names(
     ]
     if dry_run:
         for plan in plans:
-            _list_cells(plan)
+            _list_cells(plan, out)
         return
     for name in wanted:
         say(f"{name}, size {size}")
@@ -57,13 +59,14 @@ def reproduce_names(
         say(str(outcome.folder / "report.html"))
 
 
-def _list_cells(plan: Plan) -> None:
+def _list_cells(plan: Plan, out: Path) -> None:
     say(f"{plan.spec.name}: {plan.spec.title}; {plan.spec.sized(plan.size).cost}")
     for note in plan.notes:
         say(f"  {note}")
-    for cell in plan.cells:
+    for work in cell_works(plan, out):
+        cell = work.cell
         how = f"weights of {cell.parent.key}" if cell.parent else f"{cell.config.data.name}, trained"
-        say(f"  {cell.key} ({how})")
+        say(f"  {cell.key} ({how}): {cell_state(work)}")
 
 
 def _tell(record: dict[str, Any], n_done: int, n_cells: int) -> None:

@@ -1,7 +1,18 @@
 """Tables and figures of the paper, from training to verdict."""
 
+from hebm.reproduce.cells import cell_state
 from hebm.reproduce.plan import Plan, make_plan
-from hebm.reproduce.runner import Outcome, reproduce
+from hebm.reproduce.runner import Outcome, cell_works, reproduce
 from hebm.reproduce.spec import Spec, load_spec, spec_names
 
-__all__ = ["Outcome", "Plan", "Spec", "load_spec", "make_plan", "reproduce", "spec_names"]
+__all__ = [
+    "Outcome",
+    "Plan",
+    "Spec",
+    "cell_state",
+    "cell_works",
+    "load_spec",
+    "make_plan",
+    "reproduce",
+    "spec_names",
+]

@@ -19,7 +19,7 @@ from hebm.training import InterruptedTrainingError, Run, train
 from hebm.training.checkpoint import read_tensors
 from hebm.training.environment import hardware_name
 
-__all__ = ["CellWork", "Record", "finished_record", "run_cell"]
+__all__ = ["CellWork", "Record", "cell_state", "finished_record", "run_cell"]
 
 Record = dict[str, Any]
 HASH_DIGITS = 12
@@ -67,6 +67,13 @@ def finished_record(work: CellWork) -> Record | None:
     record: Record = json.loads(file.read_text(encoding="utf-8"))
     done = "failed" not in record and set(work.cell.suites) <= record["results"].keys()
     return record if done else None
+
+
+def cell_state(work: CellWork) -> str:
+    """What is left to do: ``finished``, ``run begun or trained already`` (by any reproduction), or ``to be done``."""
+    if finished_record(work) is not None:
+        return "finished"
+    return "run begun or trained already" if work.run.exists() else "to be done"
 
 
 def run_cell(work: CellWork) -> Record:

@@ -20,7 +20,7 @@ from hebm.reproduce.tables import Table, as_json, make_tables
 from hebm.reproduce.verdict import Finding, findings
 from hebm.training.environment import package_version
 
-__all__ = ["Outcome", "Watch", "reproduce"]
+__all__ = ["Outcome", "Watch", "cell_works", "reproduce"]
 
 Watch = Callable[[Record, int, int], None]
 """Called with the record of a cell that ended, the number of ended cells and that of all."""
@@ -88,7 +88,7 @@ def reproduce(
     plan = make_plan(load_spec(name), size, n_seeds=n_seeds, runs=runs, columns=columns)
     run_all = make_engine(engine)
     place = Path(folder).absolute() / f"{name}-{size}"
-    works = [CellWork(cell, place / "cells", place.parent / "trained", device) for cell in plan.cells]
+    works = cell_works(plan, folder, device)
     records = [record for work in works if (record := finished_record(work)) is not None]
     if collect and not records:
         raise RunDirectoryError(f"{place} has no finished cell of {name}; run it without collecting first.")
@@ -99,6 +99,19 @@ def reproduce(
             if watch is not None:
                 watch(record, len(records), len(works))
     return _written(place, plan, works, _in_order(records, plan))
+
+
+def cell_works(plan: Plan, folder: str | Path, device: str = "auto") -> list[CellWork]:
+    """All cells of a plan and where they are done; nothing is written.
+
+    Args:
+        plan: The plan.
+        folder: Where all reproductions are kept.
+        device: ``auto``, ``cpu`` or ``cuda``.
+    """
+    root = Path(folder).absolute()
+    cells = root / f"{plan.spec.name}-{plan.size}" / "cells"
+    return [CellWork(cell, cells, root / "trained", device) for cell in plan.cells]
 
 
 def _waves(works: list[CellWork]) -> tuple[list[CellWork], list[CellWork]]:
