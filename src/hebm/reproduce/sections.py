@@ -51,7 +51,10 @@ def _cost(records: Sequence[Record]) -> str:
         sum(record[f"{what}_s"] for record in done) / 60 for what in ("training", "evaluation")
     )
     hardware = ", ".join(sorted({record["hardware"] for record in done}))
-    return f"{len(done)} cells: {training:.1f} minutes of training, {evaluation:.1f} of evaluation, on {hardware}."
+    return (
+        f"{len(done)} cells: {training:.1f} minutes of training, {evaluation:.1f} of evaluation, on {hardware}; what "
+        "another reproduction had trained or evaluated is counted there."
+    )
 
 
 def _one_line(text: str) -> str:
