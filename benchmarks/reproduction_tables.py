@@ -39,8 +39,9 @@ def copied(source: Path, results: Path) -> list[Path]:
 def section(record: dict[str, Any]) -> str:
     """What stands in a result's place: its text, one level deeper, and the command after the title."""
     body = re.sub(r"^#", "#" * (DEEPER + 1), record["text"].strip(), flags=re.MULTILINE)
-    seeds = f"--seeds {record['n_seeds']}"
-    command = f"```bash\nhebm reproduce {record['name']} --size {record['size']} {seeds}\n```"
+    options = [f"--size {record['size']}", f"--seeds {record['n_seeds']}"]
+    options += [f"--{what} {key}" for what, keys in record["asked"].items() for key in keys]
+    command = f"```bash\nhebm reproduce {record['name']} {' '.join(options)}\n```"
     title, _, rest = body.partition("\n")
     return f"{title}\n\n{command}\n{rest}"
 

@@ -10,7 +10,13 @@ from benchmarks.reproduction_tables import copied, section
 from hebm.reproduce import spec_names
 
 PAGE = Path(__file__).parents[2] / "docs" / "reproduction.md"
-RECORD = {"name": "toy", "size": "small", "n_seeds": 2, "text": "# A toy\n\nWords.\n\n## Findings\n\n* one\n"}
+RECORD = {
+    "name": "toy",
+    "size": "small",
+    "n_seeds": 2,
+    "asked": {"run": [], "column": ["digits"]},
+    "text": "# A toy\n\nWords.\n\n## Findings\n\n* one\n",
+}
 
 
 def test_headings_go_deeper_and_the_command_follows_the_title() -> None:
@@ -19,7 +25,7 @@ def test_headings_go_deeper_and_the_command_follows_the_title() -> None:
     text, _ = filled(page, "reproduce toy small", section(RECORD))
     assert text == (
         "before\n\n<!-- reproduce toy small -->\n### A toy\n\n"
-        "```bash\nhebm reproduce toy --size small --seeds 2\n```\n\n"
+        "```bash\nhebm reproduce toy --size small --seeds 2 --column digits\n```\n\n"
         "Words.\n\n#### Findings\n\n* one\n<!-- end -->\n\nafter <!-- end -->\n"
     )
     assert filled(text, "reproduce toy small", section(RECORD)) == (text, True)

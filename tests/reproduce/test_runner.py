@@ -154,6 +154,7 @@ def test_the_whole_way_and_back(run_toy: Reproduce, tmp_path: Path, monkeypatch:
     values = {row["row"]: row["columns"]["digits"]["values"] for row in written["measures"]["good"]["rows"]}
     assert values == {"joint": {"0": 0.75}, "gaussian": {"0": 0.5}}
     assert written["n_cells_missing"] == 0
+    assert written["asked"] == {"run": [], "column": []}
     assert [c["run"] for c in written["cells"]] == ["joint", "other", "gaussian"]
     assert "goodness" in (place / "table.md").read_text()
 
@@ -165,6 +166,7 @@ def test_the_whole_way_and_back(run_toy: Reproduce, tmp_path: Path, monkeypatch:
     again = run_toy()
     assert again.text == outcome.text
     assert run_toy(collect=True).records == outcome.records
+    assert run_toy(collect=True, runs=["other"]).plan.asked_runs == ("other",)
     some = run_toy(collect=True, n_seeds=2)
     assert some.records == outcome.records
     assert "3 of 6 cells are not finished" in some.text

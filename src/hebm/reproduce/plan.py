@@ -55,6 +55,8 @@ class Plan:
         n_seeds: Seeds 0 to n - 1.
         cells: All cells; those that take others' weights come last.
         notes: What is missing, and what stands in for it.
+        asked_runs: The runs that were asked for; empty: all.
+        asked_columns: The columns that were asked for; empty: all.
     """
 
     spec: Spec
@@ -63,6 +65,8 @@ class Plan:
     n_seeds: int
     cells: tuple[Cell, ...]
     notes: tuple[str, ...] = ()
+    asked_runs: tuple[str, ...] = ()
+    asked_columns: tuple[str, ...] = ()
 
 
 def make_plan(
@@ -99,7 +103,7 @@ def make_plan(
         for cell in _cells(spec, sized, column, wanted_runs, seed)
     ]
     cells.sort(key=lambda cell: cell.parent is not None)
-    return Plan(spec, size, here, n_seeds, tuple(cells), notes)
+    return Plan(spec, size, here, n_seeds, tuple(cells), notes, tuple(runs), tuple(columns))
 
 
 def _require_suites(spec: Spec) -> None:

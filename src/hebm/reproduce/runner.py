@@ -148,6 +148,7 @@ def _as_json(outcome: Outcome) -> dict[str, Any]:
         "size": plan.size,
         "n_seeds": plan.n_seeds,
         "columns": list(plan.columns),
+        "asked": {"run": list(plan.asked_runs), "column": list(plan.asked_columns)},
         "hebm_version": package_version(),
         "paper": plan.spec.paper,
         "protocol": plan.spec.protocol,
