@@ -10,17 +10,23 @@ from hebm.cli import app
 from hebm.reproduce import spec_names
 
 
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """One folder for all names, which share what they train, as in use."""
+    return tmp_path_factory.mktemp("reproduce")
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", spec_names())
 def test_every_name_runs_at_smoke_without_image_files(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    name: str, kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every cell ends, every measure has a number, the page is written."""
     monkeypatch.setenv("HEBM_DATA", str(tmp_path / "none"))
-    call = ["reproduce", name, "--size", "smoke", "--out", str(tmp_path), "--device", "cpu"]
+    call = ["reproduce", name, "--size", "smoke", "--out", str(kept), "--device", "cpu"]
     result = CliRunner().invoke(app, call)
     assert result.exit_code == 0, (result.output, result.exception)
-    place = tmp_path / f"{name}-smoke"
+    place = kept / f"{name}-smoke"
     written = json.loads((place / "result.json").read_text())
     assert written["cells"]
     assert not [cell for cell in written["cells"] if "failed" in cell]
