@@ -287,7 +287,9 @@ def test_a_cell_that_diverges_is_told_and_tried_again(
         raise cells.InterruptedTrainingError("stopped by a signal")
 
     monkeypatch.setattr(cells, "train", interrupt)
-    with pytest.raises(cells.InterruptedTrainingError):
+    with pytest.raises(
+        cells.InterruptedTrainingError, match=r"in digits-other-seed1-.*the same command goes on"
+    ):
         run_toy(runs=["other"], n_seeds=2)
 
 

@@ -89,6 +89,29 @@ def test_table_has_values_published_numbers_and_differences_in_place() -> None:
     )
 
 
+def test_a_row_may_have_several_controls() -> None:
+    """A line and a sentence for each, in the order of the table; one with no seed in common has none."""
+    rows = [row.model_dump() for row in toy_spec().rows]
+    rows[0]["control"] = ["other", "gaussian"]
+    rows[2]["measures"] = None
+    spec = toy_spec(rows=rows)
+    others = [record("other", seed, 0.75) for seed in range(3)]
+    tables = make_tables(Plan(spec, "small", ("digits",), 3, ()), [*RECORDS, *others])
+    entry = tables[0].lines[0].entries["digits"]
+    assert {key: round(found.mean, 3) for key, found in entry.differences.items()} == {
+        "gaussian": 0.3,
+        "other": 0.05,
+    }
+    assert [line[:2] for line in grids(tables[0], spec)[1].rows] == [
+        ("with energy − twin", "+0.300 ± 0.058"),
+        ("with energy − other", "+0.050 ± 0.058"),
+    ]
+    texts = [finding.text for finding in findings(tables[:1], spec)]
+    assert sum("with energy − twin" in text or "with energy − other" in text for text in texts) == 2
+    (alone, *_) = make_tables(Plan(spec, "small", ("digits",), 3, ()), RECORDS)
+    assert list(alone.lines[0].entries["digits"].differences) == ["gaussian"]
+
+
 def test_failed_cells_and_other_columns_have_no_values() -> None:
     """A failed seed is left out; a column's records do not enter another's."""
     failed = {"run": "joint", "column": "digits", "seed": 2, "failed": "diverged"}
@@ -202,7 +225,7 @@ def test_json_keeps_every_seed_unrounded() -> None:
     entry = text["rows"][0]["columns"]["digits"]
     assert entry["values"] == {0: 0.9, 1: 0.7, 2: 0.8}
     assert entry["published"] == 0.5
-    assert entry["difference"]["n"] == 3
+    assert entry["differences"]["gaussian"]["n"] == 3
     assert text["published"][0]["label"] == "theirs"
 
 

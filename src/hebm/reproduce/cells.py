@@ -110,8 +110,12 @@ def run_cell(work: CellWork) -> Record:
             "evaluation_s": time.perf_counter() - trained,
             "results": results,
         }
-    except (RequestError, InterruptedTrainingError):
+    except RequestError:
         raise
+    except InterruptedTrainingError as error:
+        raise InterruptedTrainingError(
+            f"stopped by a signal in {cell.key}; the same command goes on there."
+        ) from error
     except HebmError as error:
         record["failed"] = str(error)
     text = json.dumps(record, indent=1, allow_nan=False) + "\n"

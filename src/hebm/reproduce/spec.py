@@ -11,7 +11,7 @@ from importlib.resources import files
 from typing import Annotated, Self
 
 import yaml
-from pydantic import Field, PositiveInt, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, PositiveInt, ValidationError, model_validator
 
 from hebm.config import Config, preset_names
 from hebm.errors import ConfigError
@@ -33,6 +33,11 @@ Overrides = tuple[str, ...]
 DERIVED_KEYS = ("sampler.", "evaluation.")
 GAUSSIAN = "prior.kind=gaussian"
 SMOKE = "smoke"
+
+
+def _as_tuple(value: object) -> object:
+    """One key may stand without brackets."""
+    return (value,) if isinstance(value, str) else value
 
 
 class RunSpec(Config):
@@ -75,8 +80,8 @@ class Row(Config):
     label: str
     run: str
     fields: dict[str, str] = Field(default_factory=dict)
-    control: str | None = None
-    """Key of the row that this one is compared with, seed by seed."""
+    control: Annotated[tuple[str, ...], BeforeValidator(_as_tuple)] = ()
+    """Key of the row that this one is compared with, seed by seed, or a list of them."""
     measures: tuple[str, ...] | None = None
     """The measures it has; all if null."""
 
@@ -168,7 +173,7 @@ class Spec(Config):
             found += [(f"columns.{key}.run_overrides", name, self.runs) for name in column.run_overrides]
         for row in self.all_rows:
             found += [(f"the row {row.key}", row.run, self.runs)]
-            found += [(f"the control of {row.key}", row.control, rows)] if row.control else []
+            found += [(f"the control of {row.key}", name, rows) for name in row.control]
             found += [(f"the row {row.key}", name, self.measures) for name in row.measures or ()]
         for published in self.published:
             found += [(f"published {published.label}", published.measure, self.measures)]

@@ -21,13 +21,13 @@ class Entry:
         summary: Ours; None if no cell has it.
         values: Ours by seed.
         published: The paper's number for this very place, if it has one.
-        difference: Ours minus the control's, if there is a control.
+        differences: Ours minus each control's, by the control's key; without those that have no seed in common.
     """
 
     summary: Summary | None
     values: dict[int, float]
     published: float | None
-    difference: Difference | None
+    differences: dict[str, Difference]
 
 
 @dataclass(frozen=True)
@@ -35,7 +35,7 @@ class Line:
     """One row of a table, by column."""
 
     row: Row
-    control: Row | None
+    controls: tuple[Row, ...]
     entries: dict[str, Entry]
 
 
@@ -84,14 +84,15 @@ def _line(
     values: Mapping[str, Mapping[str, dict[int, float]]],
     published: Sequence[Published],
 ) -> Line:
-    control = next((r for r in spec.all_rows if r.key == row.control), None)
+    controls = tuple(r for r in spec.all_rows if r.key in row.control)
     entries = {}
     for column in columns:
         ours = values[row.key][column]
-        theirs = values.get(row.control or "", {}).get(column, {})
+        found = {key: paired_difference(ours, values[key][column]) for key in row.control if key in values}
+        differences = {key: difference for key, difference in found.items() if difference is not None}
         paper = next((p.values[column] for p in published if row.key in p.rows and column in p.values), None)
-        entries[column] = Entry(summarise(ours), ours, paper, paired_difference(ours, theirs))
-    return Line(row, control, entries)
+        entries[column] = Entry(summarise(ours), ours, paper, differences)
+    return Line(row, controls, entries)
 
 
 def _values(row: Row, column: str, measure: Measure, records: Sequence[Record]) -> dict[int, float]:
@@ -124,7 +125,7 @@ def as_json(table: Table) -> dict[str, Any]:
         {
             "row": line.row.key,
             "label": line.row.label,
-            "control": line.row.control,
+            "controls": list(line.row.control),
             "columns": {key: asdict(entry) for key, entry in line.entries.items()},
         }
         for line in table.lines
@@ -142,11 +143,15 @@ def grids(table: Table, spec: Spec) -> list[Grid]:
     found = [Grid((table.measure.label, *labels), (*_value_rows(table), *_published_rows(table)))]
     differences = tuple(
         (
-            f"{line.row.label} − {line.control.label}",
-            *(_difference(entry, table.measure) for entry in line.entries.values()),
+            f"{line.row.label} − {control.label}",
+            *(
+                _difference(entry.differences.get(control.key), table.measure)
+                for entry in line.entries.values()
+            ),
         )
         for line in table.lines
-        if line.control is not None and table.measure.higher_is_better is not None
+        for control in line.controls
+        if table.measure.higher_is_better is not None
     )
     return [*found, Grid(("difference ± standard error", *labels), differences)] if differences else found
 
@@ -171,8 +176,7 @@ def _value(entry: Entry, measure: Measure) -> str:
     return text if entry.published is None else f"{text} (paper {_number(entry.published, measure)})"
 
 
-def _difference(entry: Entry, measure: Measure) -> str:
-    found = entry.difference
+def _difference(found: Difference | None, measure: Measure) -> str:
     if found is None:
         return "–"
     text = f"{found.mean:+.{measure.digits}f}"

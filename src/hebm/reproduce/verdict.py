@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from hebm.reproduce.spec import Spec
+from hebm.reproduce.statistics import Difference
 from hebm.reproduce.tables import Entry, Line, Table
 
 __all__ = ["Finding", "findings"]
@@ -34,7 +35,7 @@ def findings(tables: Sequence[Table], spec: Spec) -> list[Finding]:
 def _undecided(tables: Sequence[Table]) -> list[Finding]:
     """One sentence about all differences that rest on a single seed."""
     entries = [entry for table in tables for line in table.lines for entry in line.entries.values()]
-    n = sum(entry.difference is not None and entry.difference.se is None for entry in entries)
+    n = sum(difference.se is None for entry in entries for difference in entry.differences.values())
     what = "One difference to a control rests" if n == 1 else f"{n} differences to controls rest"
     return [Finding(f"{what} on one seed, which gives no error and decides nothing.", None)] if n else []
 
@@ -43,8 +44,10 @@ def _of_entry(table: Table, line: Line, column: str, entry: Entry) -> Iterator[F
     if entry.summary is None:
         return
     digits, name = table.measure.digits, f"{table.measure.label}, {column}: {line.row.label}"
-    if line.control is not None and entry.difference is not None and entry.difference.se is not None:
-        yield _against_control(name, line.control.label, entry, table)
+    for control in line.controls:
+        difference = entry.differences.get(control.key)
+        if difference is not None and difference.se is not None:
+            yield _against_control(name, control.label, difference, table)
     if entry.published is not None:
         ahead = _is_better(entry.summary.mean - entry.published, table)
         word = "above" if entry.summary.mean > entry.published else "not above"
@@ -54,9 +57,8 @@ def _of_entry(table: Table, line: Line, column: str, entry: Entry) -> Iterator[F
         yield Finding(f"{text} ({_seeds(entry.summary.n)}).", ahead)
 
 
-def _against_control(name: str, control: str, entry: Entry, table: Table) -> Finding:
-    digits, found = table.measure.digits, entry.difference
-    assert found is not None
+def _against_control(name: str, control: str, found: Difference, table: Table) -> Finding:
+    digits = table.measure.digits
     text = f"{name} − {control} = {found.mean:+.{digits}f} ± {found.se:.{digits}f} ({_seeds(found.n)})"
     better = _is_better(found.mean, table)
     if not found.is_clear:
