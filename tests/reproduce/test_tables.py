@@ -149,19 +149,22 @@ def test_paths_find_numbers_alone(path: str, value: float | None) -> None:
 
 
 def test_findings_put_what_speaks_against_us_first() -> None:
-    """Not above the published value; within two standard errors; then what speaks for us."""
-    spec = toy_spec(
-        published=({"label": "ours", "measure": "good", "row": "joint", "values": {"digits": 0.85}},)
-    )
-    tables = make_tables(Plan(spec, "small", ("digits",), 3, ()), RECORDS)
+    """Not above the published value; within two standard errors; equal, which says nothing; then what speaks for us."""
+    rows = [row.model_dump() for row in toy_spec().rows]
+    rows[2] |= {"measures": ["good"], "control": "joint"}
+    published = ({"label": "ours", "measure": "good", "row": "joint", "values": {"digits": 0.85}},)
+    spec = toy_spec(published=published, rows=rows)
+    others = [record("other", seed, 0.8) for seed in range(3)]
+    tables = make_tables(Plan(spec, "small", ("digits",), 3, ()), [*RECORDS, *others])
     found = findings(tables, spec)
-    assert [f.is_good for f in found] == [False, False, True]
+    assert [f.is_good for f in found] == [False, False, None, True]
     assert (
         found[0].text == "goodness, digits: with energy has 0.800, not above the published 0.850 (3 seeds)."
     )
-    assert "badness, digits: with energy − twin = +0.000 ± 0.000" in found[1].text
+    assert "goodness, digits: other − with energy = +0.000 ± 0.058" in found[1].text
     assert "no difference shown" in found[1].text
-    assert found[2].text.endswith("+0.300 ± 0.058 (3 seeds): better by more than two standard errors.")
+    assert found[2].text == "badness, digits: with energy and twin are equal in every seed (3 seeds)."
+    assert found[3].text.endswith("+0.300 ± 0.058 (3 seeds): better by more than two standard errors.")
 
 
 @pytest.mark.parametrize(("bad", "word", "good"), [(0.5, "better", True), (1.5, "worse", False)])

@@ -60,6 +60,8 @@ def _of_entry(table: Table, line: Line, column: str, entry: Entry) -> Iterator[F
 def _against_control(name: str, control: str, found: Difference, table: Table) -> Finding:
     digits = table.measure.digits
     text = f"{name} − {control} = {found.mean:+.{digits}f} ± {found.se:.{digits}f} ({_seeds(found.n)})"
+    if found.mean == found.se == 0:
+        return Finding(f"{name} and {control} are equal in every seed ({_seeds(found.n)}).", None)
     better = _is_better(found.mean, table)
     if not found.is_clear:
         return Finding(f"{text}: within two standard errors, no difference shown.", False)
