@@ -44,10 +44,7 @@ def _of_entry(table: Table, line: Line, column: str, entry: Entry) -> Iterator[F
     if entry.summary is None:
         return
     digits, name = table.measure.digits, f"{table.measure.label}, {column}: {line.row.label}"
-    for control in line.controls:
-        difference = entry.differences.get(control.key)
-        if difference is not None and difference.se is not None:
-            yield _against_control(name, control.label, difference, table)
+    yield from _against_controls(name, line, entry, table)
     if entry.published is not None:
         ahead = _is_better(entry.summary.mean - entry.published, table)
         word = "above" if entry.summary.mean > entry.published else "not above"
@@ -57,15 +54,27 @@ def _of_entry(table: Table, line: Line, column: str, entry: Entry) -> Iterator[F
         yield Finding(f"{text} ({_seeds(entry.summary.n)}).", ahead)
 
 
-def _against_control(name: str, control: str, found: Difference, table: Table) -> Finding:
+def _against_controls(name: str, line: Line, entry: Entry, table: Table) -> Iterator[Finding]:
+    """One sentence for all controls that compare alike."""
     digits = table.measure.digits
-    text = f"{name} − {control} = {found.mean:+.{digits}f} ± {found.se:.{digits}f} ({_seeds(found.n)})"
+    told: dict[tuple[str, bool | None], list[str]] = {}
+    for control in line.controls:
+        found = entry.differences.get(control.key)
+        if found is not None and found.se is not None:
+            how = f"{found.mean:+.{digits}f} ± {found.se:.{digits}f}, {_seeds(found.n)}"
+            told.setdefault(_comparison(found, table), []).append(f"{control.label} ({how})")
+    for (words, is_good), controls in told.items():
+        yield Finding(f"{name} {words} {'; '.join(controls)}.", is_good)
+
+
+def _comparison(found: Difference, table: Table) -> tuple[str, bool | None]:
+    """What a difference says, and whether that speaks for the row."""
     if found.mean == found.se == 0:
-        return Finding(f"{name} and {control} are equal in every seed ({_seeds(found.n)}).", None)
-    better = _is_better(found.mean, table)
+        return "equals in every seed", None
     if not found.is_clear:
-        return Finding(f"{text}: within two standard errors, no difference shown.", False)
-    return Finding(f"{text}: {'better' if better else 'worse'} by more than two standard errors.", better)
+        return "is not told apart, within two standard errors, from", False
+    better = _is_better(found.mean, table)
+    return f"is {'better' if better else 'worse'} by more than two standard errors than", better
 
 
 def _is_better(difference: float, table: Table) -> bool:
