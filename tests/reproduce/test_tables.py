@@ -188,6 +188,16 @@ def test_where_lower_is_better_a_negative_difference_is(bad: float, word: str, g
     assert finding.is_good is good
 
 
+def test_a_mean_of_zero_is_equality_only_without_spread() -> None:
+    """Two seeds that differ by as much in opposite directions are not equal."""
+    spec = toy_spec()
+    for bad, words in ((1.0, "equals in every seed"), (1.5, "is not told apart")):
+        cells = [record("joint", 0, 0.5, bad=bad), record("joint", 1, 0.5, bad=2 - bad)]
+        cells += [record("gaussian", seed, 0.5, bad=1.0) for seed in range(2)]
+        found = findings(make_tables(plan(), cells), spec)
+        assert [words in f.text for f in found if f.text.startswith("badness")] == [True]
+
+
 def test_one_seed_decides_nothing() -> None:
     """Neither good nor bad without an error; said once, not once for each place."""
     (found,) = findings(make_tables(plan(published=()), [RECORDS[0], RECORDS[3]]), plan().spec)
