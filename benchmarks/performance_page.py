@@ -29,7 +29,8 @@ The peers: *naive* is the loop or step in the order of the paper, latents a list
 normalisation recomputed at each call as in the released code (or folded), separate convolutions of trunk and ladder,
 default memory format, separate small optimiser operations; *torchebm* is `LangevinDynamics` of torchebm 0.8.9. bf16 is
 an option (`trainer.precision=bf16`) and changes numerics: matrix products and convolutions of generator and encoder in
-bfloat16; latents, energies, chains and every term of the bound in float32.
+bfloat16; latents, energies, chains and every term of the bound in float32. What it and `trainer.compile` change in the
+results is in [reproduction.md](reproduction.md) (`hebm reproduce ablation-numerics`).
 
 ## Paths of a chain
 
