@@ -30,7 +30,7 @@ from hebm.metrics import ranking
 from hebm.training import Run
 from hebm.training.environment import hardware_name, package_version
 
-__all__ = ["ceiling", "main"]
+__all__ = ["ceiling", "main", "run_of"]
 
 DECLARED = "prior_density"
 SCORES = (DECLARED, "energy", "distortion", "latent_density", "rate:level=0", "rate:level=1", "rate:level=2")
@@ -51,6 +51,12 @@ def ceiling(scores: NDArray[np.float64], is_anomalous: NDArray[np.bool_], *, see
     folds = StratifiedKFold(5, shuffle=True, random_state=seed)
     found = cross_val_predict(model, scores, is_anomalous, cv=folds, method="predict_proba")[:, 1]
     return ranking(found[~is_anomalous], found[is_anomalous]).auprc_trapezoid
+
+
+def run_of(cell: Path) -> Run:
+    """The run of a finished cell, ``runs/reproduce/trained/HASH``."""
+    record = json.loads((cell / "cell.json").read_text())
+    return Run(cell.absolute().parents[2] / "trained" / record["trained"])
 
 
 def one_run(run: Run) -> dict[str, Any]:
@@ -103,8 +109,7 @@ def main() -> None:
     parser.add_argument("cells", type=Path, nargs="+", help="folders of finished cells of table3-anomaly")
     cells = []
     for cell in parser.parse_args().cells:
-        trained = json.loads((cell / "cell.json").read_text())["trained"]
-        cells.append(one_run(Run(cell.parents[2] / "trained" / trained)))
+        cells.append(one_run(run_of(cell)))
         print(cells[-1], flush=True)
     record = {
         "benchmark": "anomaly_ceiling",

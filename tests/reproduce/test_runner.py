@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from benchmarks.anomaly_ceiling import run_of
 from filelock import FileLock
 from toy import toy_spec
 from typer.testing import CliRunner
@@ -172,6 +173,7 @@ def test_the_whole_way_and_back(run_toy: Reproduce, tmp_path: Path, monkeypatch:
     assert "3 of 6 cells are not finished" in some.text
     (cell, *_) = outcome.plan.cells
     assert run_cell(CellWork(cell, place / "cells", tmp_path / "trained", "cpu")) == outcome.records[0]
+    assert run_of(place / "cells" / cell.key).checkpoint().is_dir()
     with pytest.raises(RunDirectoryError, match="no finished cell of toy"):
         run_toy(collect=True, folder=tmp_path / "elsewhere")
     assert not (tmp_path / "elsewhere").exists()
@@ -246,6 +248,25 @@ def test_one_cell_per_training_goes_first_and_the_rest_follow(tmp_path: Path) ->
     assert [(w.cell.run, w.cell.seed) for w in rest] == [
         ("other", 0), ("other", 1), ("gaussian", 0), ("gaussian", 1),
     ]  # fmt: skip
+
+
+@pytest.mark.slow
+def test_nobody_takes_the_weights_of_a_run_that_broke_off(
+    run_toy: Reproduce, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its checkpoints are there all the same; once it has been trained, both cells have results."""
+    right = cells.train
+
+    def break_off(*args: Any, **kwargs: Any) -> Run:
+        right(*args, **kwargs)
+        raise DivergenceError("it diverged")
+
+    monkeypatch.setattr(cells, "train", break_off)
+    outcome = run_toy(runs=["joint", "gaussian"])
+    assert list((tmp_path / "trained").glob("*/checkpoints/step-*"))
+    assert [r.get("failed") for r in outcome.records] == ["it diverged", "it diverged"]
+    monkeypatch.setattr(cells, "train", right)
+    assert [r.get("failed") for r in run_toy(runs=["joint", "gaussian"]).records] == [None, None]
 
 
 def test_who_trains_the_same_waits_for_who_came_first(

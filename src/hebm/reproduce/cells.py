@@ -16,7 +16,7 @@ from hebm.files import write_atomically
 from hebm.models import JointModel
 from hebm.reproduce.plan import Cell
 from hebm.training import InterruptedTrainingError, Run, train
-from hebm.training.checkpoint import read_tensors
+from hebm.training.checkpoint import load_weights, read_tensors
 from hebm.training.environment import hardware_name
 
 __all__ = ["CellWork", "Record", "cell_state", "finished_record", "run_cell"]
@@ -101,8 +101,7 @@ def run_cell(work: CellWork) -> Record:
         "hardware": hardware_name(_device(work.device)),
     }
     try:
-        if cell.parent is None:
-            _train(work)
+        _train(work)
         trained = time.perf_counter()
         results = _evaluated(work)
         record |= {
@@ -124,10 +123,14 @@ def run_cell(work: CellWork) -> Record:
 
 
 def _train(work: CellWork) -> None:
-    """Train, go on, or find it done; who comes second waits for who came first."""
+    """Train what the cell needs, go on, or find it done; who comes second waits for who came first.
+
+    A cell that takes weights comes this way, too: those of a run that broke off are nobody's result.
+    """
+    config = (work.cell.parent or work.cell).config
     work.trained.mkdir(parents=True, exist_ok=True)
     with FileLock(work.run.directory.with_suffix(".lock")):
-        train(work.cell.config, work.run.directory, resume=True, device=work.device, progress=_silent)
+        train(config, work.run.directory, resume=True, device=work.device, progress=_silent)
 
 
 def _evaluated(work: CellWork) -> dict[str, Any]:
@@ -145,8 +148,9 @@ def _evaluated(work: CellWork) -> dict[str, Any]:
 def _model(work: CellWork) -> JointModel:
     """The run's averaged weights in the model of this cell's configuration; a parent's energy may be left out."""
     model = build_model(work.cell.config)
-    weights = read_tensors(work.run.checkpoint(), "ema")
-    model.load_state_dict({name: weights[name] for name in model.state_dict()})
+    path, needed = work.run.checkpoint(), model.state_dict().keys()
+    weights = read_tensors(path, "ema")
+    load_weights(model, {name: weight for name, weight in weights.items() if name in needed}, path)
     return model.eval().requires_grad_(False)
 
 

@@ -87,7 +87,7 @@ def reproduce(
     """
     plan = make_plan(load_spec(name), size, n_seeds=n_seeds, runs=runs, columns=columns)
     run_all = make_engine(engine)
-    place = Path(folder).absolute() / f"{name}-{size}"
+    place = _place(plan, folder)
     works = cell_works(plan, folder, device)
     records = [record for work in works if (record := finished_record(work)) is not None]
     if collect and not records:
@@ -109,9 +109,12 @@ def cell_works(plan: Plan, folder: str | Path, device: str = "auto") -> list[Cel
         folder: Where all reproductions are kept.
         device: ``auto``, ``cpu`` or ``cuda``.
     """
-    root = Path(folder).absolute()
-    cells = root / f"{plan.spec.name}-{plan.size}" / "cells"
-    return [CellWork(cell, cells, root / "trained", device) for cell in plan.cells]
+    place = _place(plan, folder)
+    return [CellWork(cell, place / "cells", place.parent / "trained", device) for cell in plan.cells]
+
+
+def _place(plan: Plan, folder: str | Path) -> Path:
+    return Path(folder).absolute() / f"{plan.spec.name}-{plan.size}"
 
 
 def _waves(works: list[CellWork]) -> tuple[list[CellWork], list[CellWork]]:
