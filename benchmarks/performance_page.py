@@ -61,15 +61,22 @@ def _section(result: dict[str, Any]) -> str:
         f"GFLOP/s in float32 and {limits['bf16_gflop_per_s']:.0f} in bfloat16, copies {limits['gbyte_per_s']:.0f} "
         "GB/s.",
         "",
-        *_goals(result["rows"]),
+        *_goals(timed_rows(result)),
         "| what | ours | peers | ours / floor |",
         "| --- | --- | --- | --- |",
-        *(_row(row) for row in result["rows"]),
+        *(_row(row) for row in timed_rows(result)),
         "",
-        *_growth(result["growth"]),
-        *_pythae(result["pythae"]),
+        *_growth(result["groups"].get("growth", [])),
+        *(_pythae(step) for step in result["groups"].get("pythae", [])),
     ]
     return "\n".join(lines)
+
+
+def timed_rows(result: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of all groups that compare candidates."""
+    return [
+        row for name, rows in result["groups"].items() if name not in ("growth", "pythae") for row in rows
+    ]
 
 
 def _row(row: dict[str, Any]) -> str:
@@ -106,10 +113,8 @@ def _growth(growth: list[dict[str, Any]]) -> list[str]:
     return ["| cost as the work grows | sizes | ms | exponent |", "| --- | --- | --- | --- |", *rows, ""]
 
 
-def _pythae(result: dict[str, Any] | None) -> list[str]:
-    if result is None:
-        return []
-    return [f"An outside yardstick: one step of {result['what']} takes {result['milliseconds']:.1f} ms.", ""]
+def _pythae(step: dict[str, Any]) -> str:
+    return f"An outside yardstick: one step of {step['what']} takes {step['milliseconds']:.1f} ms.\n"
 
 
 def main() -> None:

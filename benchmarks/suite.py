@@ -2,8 +2,9 @@
 
     python -m benchmarks.suite [--only langevin,growth] [--device cpu] [--threads 2] [--out FILE.json]
 
-The file is named after the hardware; ``python -m benchmarks.performance_page`` makes docs/performance.md of all of
-them. With ``--pythae PYTHON`` (an interpreter with ``pythae``) the step of its VAE is timed too.
+The file is named after the hardware; what it has of groups that are not asked for is kept. ``python -m
+benchmarks.performance_page`` makes docs/performance.md of all of them. With ``--pythae PYTHON`` (an interpreter with
+``pythae``) the step of its VAE is timed too.
 """
 
 import argparse
@@ -24,7 +25,7 @@ from benchmarks.evaluation_steps import evaluation_rows
 from benchmarks.growth import growth_exponents
 from benchmarks.input_pipeline import input_rows
 from benchmarks.langevin import langevin_rows
-from benchmarks.performance_page import RESULTS
+from benchmarks.performance_page import RESULTS, timed_rows
 from benchmarks.timing import Limits, Row, measure_limits
 from benchmarks.training_step import training_rows
 from hebm.training.environment import describe_environment, hardware_name
@@ -40,34 +41,69 @@ GROUPS: dict[str, Callable[..., list[Row]]] = {
 
 
 def run_suite(
-    names: list[str], device: torch.device, *, quick: bool = False, pythae: str | None = None
+    names: list[str],
+    device: torch.device,
+    *,
+    kept: dict[str, Any] | None = None,
+    quick: bool = False,
+    pythae: str | None = None,
 ) -> dict[str, Any]:
     """Run the named groups (and ``growth``).
 
     Args:
         names: Which.
         device: Where.
+        kept: An earlier result, whose other groups stay.
         quick: Two rounds of each, to see that everything runs; the figures are then worth nothing.
         pythae: Interpreter of an environment that holds ``pythae``.
     """
     started = time.perf_counter()
     limits = measure_limits(device)
     short: dict[str, Any] = {"budget_s": 0.0, "least": 2} if quick else {}
-    rows = [row for name, group in GROUPS.items() if name in names for row in group(limits, device, **short)]
-    growth = growth_exponents(device, **short) if "growth" in names else []
+    groups: dict[str, Any] = {} if kept is None else kept["groups"]
+    for name, group in GROUPS.items():
+        if name in names:
+            groups |= {name: [row.to_dict() for row in group(limits, device, **short)]}
+    if "growth" in names:
+        groups |= {"growth": growth_exponents(device, **short)}
+    if pythae is not None:
+        groups |= {"pythae": [_pythae(pythae)]}
     return {
         "benchmark": "suite",
         "quick": quick,
+        **_conditions(device),
+        "load_average": os.getloadavg(),
+        "limits": vars(limits),
+        "groups": {name: groups[name] for name in (*GROUPS, "growth", "pythae") if name in groups},
+        "duration_s": time.perf_counter() - started,
+    }
+
+
+def _conditions(device: torch.device) -> dict[str, Any]:
+    return {
         "hardware": hardware_name(device),
         "environment": {**describe_environment(device, 1), "torchebm": _version("torchebm")},
         "threads": torch.get_num_threads(),
-        "load_average": os.getloadavg(),
-        "limits": vars(limits),
-        "rows": [row.to_dict() for row in rows],
-        "growth": growth,
-        "pythae": None if pythae is None else _pythae(pythae),
-        "duration_s": time.perf_counter() - started,
     }
+
+
+def other_groups(path: Path, names: list[str], device: torch.device) -> dict[str, Any] | None:
+    """The result in a file if it has groups besides those to be measured; None if it has none, or there is no file.
+
+    Raises:
+        SystemExit: If those were measured under other conditions, so that the two would not make one table.
+    """
+    if not path.is_file():
+        return None
+    before = json.loads(path.read_text(encoding="utf-8"))
+    others = sorted(set(before["groups"]) - set(names))
+    differing = [key for key, now in _conditions(device).items() if before[key] != now]
+    if others and differing:
+        sys.exit(
+            f"{path} has {', '.join(others)} measured with another {' and '.join(differing)}; measure all groups "
+            "(without --only), or write to another file (--out)."
+        )
+    return before if others else None
 
 
 def _version(package: str) -> str | None:
@@ -86,13 +122,14 @@ def _pythae(interpreter: str) -> Any:
 def table(result: dict[str, Any]) -> str:
     """Medians in ms, the peers' paired ratios, and how far ours is from the floor."""
     lines = [f"{result['hardware']}, {result['threads']} threads; limits {_limits(result['limits'])}"]
-    for row in result["rows"]:
+    for row in timed_rows(result):
         ours = row["milliseconds"]["hebm"][1]
         peers = ", ".join(f"{name} {ratio[1]:.2f}x" for name, ratio in row["speedup"].items())
         floor = f"; {ours / row['floor_ms']:.1f} of floor ({row['floor_of']})" if row["floor_ms"] else ""
         lines.append(f"{row['group']:14s} {row['case']}: {ours:.1f} ms; against {peers}{floor}")
     lines += [
-        f"growth         {g['what']} {g['sizes']}: exponent {g['exponent']:.2f}" for g in result["growth"]
+        f"growth         {g['what']} {g['sizes']}: exponent {g['exponent']:.2f}"
+        for g in result["groups"].get("growth", [])
     ]
     return "\n".join(lines)
 
@@ -126,8 +163,10 @@ def main(arguments: list[str] | None = None) -> None:
     if unknown := sorted(set(names) - {*GROUPS, "growth"}):
         sys.exit(f"unknown groups {unknown}; choose among {[*GROUPS, 'growth']}.")
     torch.set_num_threads(chosen.threads)
-    result = run_suite(names, torch.device(chosen.device), quick=chosen.quick, pythae=chosen.pythae)
-    out = chosen.out or RESULTS / file_name(result["hardware"])
+    device = torch.device(chosen.device)
+    out = chosen.out or RESULTS / file_name(hardware_name(device))
+    kept = other_groups(out, [*names, *(["pythae"] if chosen.pythae else [])], device)
+    result = run_suite(names, device, kept=kept, quick=chosen.quick, pythae=chosen.pythae)
     out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(f"\n{table(result)}\n\nwritten to {out}")
 

@@ -79,8 +79,12 @@ def result() -> dict[str, Any]:
     )  # fmt: skip
     return {
         "benchmark": "suite", "quick": False, "hardware": "Processor X (2 threads)", "threads": 2,
-        "environment": {"packages": {"torch": "2"}}, "limits": vars(LIMITS), "rows": [row.to_dict()],
-        "growth": [{"what": "chains", "sizes": [1, 2], "milliseconds": [1.0, 2.0], "exponent": 1.0}], "pythae": None,
+        "environment": {"packages": {"torch": "2"}}, "limits": vars(LIMITS),
+        "groups": {
+            "langevin": [row.to_dict()],
+            "growth": [{"what": "chains", "sizes": [1, 2], "milliseconds": [1.0, 2.0], "exponent": 1.0}],
+            "pythae": [{"what": "a VAE", "milliseconds": 7.0}],
+        },
     }  # fmt: skip
 
 
@@ -89,17 +93,19 @@ def test_the_page_says_what_is_reached_and_what_not() -> None:
     made = performance_page.page([result()])
     assert "| langevin: 50 latents, 2×100, batch 100, against torchebm | 2.4 | 2.50 | reached |" in made
     assert "torchebm 5.0 (×2.50, 2.20 to 2.60) | 4.0 (operations) |" in made
+    assert "| chains | 1, 2 | 1.0, 2.0 | 1.00 |" in made
+    assert "one step of a VAE takes 7.0 ms" in made
     slower = result()
-    slower["rows"][0]["speedup"]["torchebm"] = [1.0, 1.2, 1.3]
+    slower["groups"]["langevin"][0]["speedup"]["torchebm"] = [1.0, 1.2, 1.3]
     assert "**not reached**" in performance_page.page([slower])
 
 
 def test_an_aim_is_that_of_its_own_size() -> None:
     """Batch 100 is not batch 1000, and not 10000."""
     larger = result()
-    larger["rows"][0]["case"] = "50 latents, 2×100, batch 10000"
+    larger["groups"]["langevin"][0]["case"] = "50 latents, 2×100, batch 10000"
     assert "| aim," not in performance_page.page([larger])
-    larger["rows"][0]["case"] = "50 latents, 2×100, batch 1000"
+    larger["groups"]["langevin"][0]["case"] = "50 latents, 2×100, batch 1000"
     assert performance_page.page([larger]).count("against torchebm |") == 1
 
 
@@ -108,15 +114,45 @@ def test_the_suite_writes_json_and_prints_a_table(
 ) -> None:
     """Hardware, versions, limits and rows; the table is last."""
     monkeypatch.setattr(suite, "measure_limits", lambda _: LIMITS)
-    row = timing.Row(**result()["rows"][0])
+    row = timing.Row(**result()["groups"]["langevin"][0])
     monkeypatch.setitem(suite.GROUPS, "langevin", lambda *_, **__: [row])
     suite.main(["--only", "langevin", "--device", "cpu", "--threads", "1", "--out", str(tmp_path / "x.json")])
     written = json.loads((tmp_path / "x.json").read_text())
-    assert written["rows"] == [row.to_dict()]
+    assert written["groups"] == {"langevin": [row.to_dict()]}
     assert written["environment"]["packages"]["torch"] == torch.__version__
     assert "against torchebm 2.50x; 4.0 of floor (operations)" in capsys.readouterr().out
     with pytest.raises(SystemExit, match="unknown groups"):
         suite.main(["--only", "nothing"])
+
+
+def test_groups_that_are_not_asked_for_are_kept(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Measured again, a group is replaced; beside it the others stay, unless they were measured otherwise."""
+    monkeypatch.setattr(suite, "measure_limits", lambda _: LIMITS)
+    times = iter([1.0, 2.0, 3.0, 4.0, 5.0])
+    for name in ("langevin", "input"):
+        monkeypatch.setitem(
+            suite.GROUPS, name,
+            lambda *_, name=name, **__: [timing.Row(name, "a case", {"hebm": [next(times)] * 3}, {}, 5, None, None)],
+        )  # fmt: skip
+    path = tmp_path / "x.json"
+
+    def measure(group: str) -> dict[str, Any]:
+        suite.main(["--only", group, "--device", "cpu", "--threads", "1", "--out", str(path)])
+        return {
+            name: rows[0]["milliseconds"]["hebm"][0]
+            for name, rows in json.loads(path.read_text())["groups"].items()
+        }
+
+    assert measure("input") == {"input": 1.0}
+    assert measure("langevin") == {"langevin": 2.0, "input": 1.0}
+    assert measure("input") == {"langevin": 2.0, "input": 3.0}
+    path.write_text(json.dumps({**json.loads(path.read_text()), "threads": 64}))
+    with pytest.raises(SystemExit, match="langevin measured with another threads; measure all groups"):
+        measure("input")
+    assert measure("langevin,input") == {"langevin": 4.0, "input": 5.0}
+    assert "input          a case" in capsys.readouterr().out
 
 
 def test_files_are_named_after_the_hardware() -> None:
