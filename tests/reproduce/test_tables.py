@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 from toy import toy_spec
 
 from hebm.reproduce.document import Grid, Section, to_html, to_markdown
@@ -131,6 +132,21 @@ def test_a_row_is_in_its_own_measures_alone() -> None:
     assert [line.row.key for line in good.lines] == ["joint", "gaussian"]
     assert [line.row.key for line in bad.lines] == ["joint", "gaussian", "other"]
     assert bad.lines[2].entries["digits"].values == {0: 7.0}
+
+
+def test_a_row_is_in_its_own_sizes_alone() -> None:
+    """A row of the smoke test stands in no other table; one without sizes stands in all."""
+    rows = [row.model_dump() for row in toy_spec().rows]
+    rows[0]["sizes"], rows[1]["sizes"] = ["smoke"], ["small"]
+    spec = toy_spec(rows=rows)
+    keys = {
+        size: [line.row.key for line in make_tables(Plan(spec, size, ("digits",), 3, ()), RECORDS)[0].lines]
+        for size in ("smoke", "small")
+    }
+    assert keys == {"smoke": ["joint"], "small": ["gaussian"]}
+    rows[0]["sizes"] = ["medium"]
+    with pytest.raises(ValidationError, match="the row joint names 'medium'"):
+        toy_spec(rows=rows)
 
 
 def test_a_measure_that_no_run_has_is_left_out() -> None:

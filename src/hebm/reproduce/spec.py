@@ -84,6 +84,8 @@ class Row(Config):
     """Key of the row that this one is compared with, seed by seed, or a list of them."""
     measures: tuple[str, ...] | None = None
     """The measures it has; all if null."""
+    sizes: tuple[str, ...] | None = None
+    """The sizes it has numbers in; all if null."""
 
 
 class Published(Config):
@@ -175,6 +177,7 @@ class Spec(Config):
             found += [(f"the row {row.key}", row.run, self.runs)]
             found += [(f"the control of {row.key}", name, rows) for name in row.control]
             found += [(f"the row {row.key}", name, self.measures) for name in row.measures or ()]
+            found += [(f"the row {row.key}", name, self.sizes) for name in row.sizes or ()]
         for published in self.published:
             found += [(f"published {published.label}", published.measure, self.measures)]
             found += [(f"published {published.label}", name, self.columns) for name in published.values]

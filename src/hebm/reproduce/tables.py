@@ -70,11 +70,16 @@ def _table(plan: Plan, key: str, records: Sequence[Record]) -> Table:
     published = [p for p in spec.published if p.measure == key]
     columns = (*plan.columns, *dict.fromkeys(c for p in published for c in p.values if c not in plan.columns))
     runs = {record["run"] for record in records} | {cell.run for cell in plan.cells}
-    rows = [r for r in spec.all_rows if r.run in runs and (r.measures is None or key in r.measures)]
+    rows = [row for row in spec.all_rows if row.run in runs and _is_in(row, key, plan.size)]
     values = {row.key: {c: _values(row, c, measure, records) for c in columns} for row in rows}
     lines = [_line(row, spec, columns, values, published) for row in rows]
     own = {line.row.key for line in lines}
     return Table(key, measure, columns, tuple(lines), tuple(p for p in published if p.row not in own))
+
+
+def _is_in(row: Row, measure: str, size: str) -> bool:
+    """Whether a row has this measure, and numbers at this size."""
+    return (row.measures is None or measure in row.measures) and (row.sizes is None or size in row.sizes)
 
 
 def _line(
