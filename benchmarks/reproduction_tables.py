@@ -3,19 +3,21 @@
 python -m benchmarks.reproduction_tables runs/reproduce
 
 Results are copied from there to ``benchmarks/results/reproduce-NAME-SIZE.json``, without the cells' own results, and
-the page is filled from all copies: a block ``<!-- reproduce NAME SIZE -->`` ... ``<!-- end -->`` is replaced, nothing
-else is touched. Size smoke has no place there: its numbers mean nothing.
+the page is filled from all copies: a block ``<!-- reproduce NAME SIZE -->`` ... ``<!-- end -->`` is replaced, and
+so is the block ``<!-- overview -->``; nothing else is touched. Size smoke has no place there: its numbers mean nothing.
 """
 
 import argparse
 import json
 import re
+from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from benchmarks.pages import fill_page
 
-__all__ = ["main", "section"]
+__all__ = ["main", "overview", "section"]
 
 PAGE = Path("docs/reproduction.md")
 RESULTS = Path("benchmarks/results")
@@ -46,6 +48,30 @@ def section(record: dict[str, Any]) -> str:
     return f"{title}\n\n{command}\n{rest}"
 
 
+def overview(records: Sequence[dict[str, Any]]) -> str:
+    """One line per result: seeds, cost, how many findings speak against the model, cannot tell and speak for it, and
+    the first of them."""
+    head = "| name | seeds | hours of a thread | findings against / open / for | the first of them |"
+    return "\n".join([head, "| --- | --- | --- | --- | --- |", *map(_overview_line, records)])
+
+
+def _overview_line(record: dict[str, Any]) -> str:
+    title = record["text"].strip().partition("\n")[0].removeprefix("# ")
+    anchor = re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-")
+    hours = sum(cell.get("training_s", 0) + cell.get("evaluation_s", 0) for cell in record["cells"]) / 3600
+    counts = Counter(finding["is_good"] for finding in record["findings"])
+    first = (
+        record["findings"][0]["text"]
+        if record["findings"]
+        else "none: nothing here has a direction or a control"
+    )
+    seeds = f"{record['n_seeds']}{', not all cells' if record['n_cells_missing'] else ''}"
+    return (
+        f"| [`{record['name']}`](#{anchor}) | {seeds} | {hours:.1f} | "
+        f"{counts[False]} / {counts[None]} / {counts[True]} | {first} |"
+    )
+
+
 def main() -> None:
     """Copy and fill."""
     parser = argparse.ArgumentParser(
@@ -60,7 +86,8 @@ def main() -> None:
     records = [
         json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("reproduce-*.json"))
     ]
-    fill_page(PAGE, {f"reproduce {r['name']} {r['size']}": section(r) for r in records})
+    sections = {f"reproduce {r['name']} {r['size']}": section(r) for r in records}
+    fill_page(PAGE, {"overview": overview(records), **sections})
 
 
 if __name__ == "__main__":

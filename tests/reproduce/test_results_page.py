@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from benchmarks.pages import filled
-from benchmarks.reproduction_tables import copied, section
+from benchmarks.reproduction_tables import copied, overview, section
 
 from hebm.reproduce import spec_names
 
@@ -29,6 +29,22 @@ def test_headings_go_deeper_and_the_command_follows_the_title() -> None:
         "Words.\n\n#### Findings\n\n* one\n<!-- end -->\n\nafter <!-- end -->\n"
     )
     assert filled(text, "reproduce toy small", section(RECORD)) == (text, True)
+
+
+def test_the_overview_counts_findings_and_leads_to_the_section() -> None:
+    """Hours of all cells, failed ones without times; the first finding; the anchor that GitHub makes of the title."""
+    finding = {"text": "A is worse than B.", "is_good": False}
+    others = [{"text": "?", "is_good": None}, *[{"text": "+", "is_good": True}] * 3]
+    record = RECORD | {
+        "text": "# A toy, 2-D: levels (all)\n\nWords.",
+        "findings": [finding, *others],
+        "n_cells_missing": 0,
+        "cells": [{"training_s": 3600.0, "evaluation_s": 1800.0}, {"failed": "diverged"}],
+    }
+    line = "| [`toy`](#a-toy-2-d-levels-all) | 2 | 1.5 | 1 / 1 / 3 | A is worse than B. |"
+    assert overview([record]).splitlines()[2:] == [line]
+    assert "| 2, not all cells |" in overview([record | {"n_cells_missing": 1}])
+    assert "nothing here has a direction" in overview([record | {"findings": []}])
 
 
 def test_results_are_copied_without_the_cells_own_and_without_smoke(tmp_path: Path) -> None:
