@@ -305,6 +305,20 @@ def test_the_page_is_one_balanced_file_with_its_plots_and_no_script() -> None:
     assert "6 cells: 3.0 minutes of training, 1.5 of evaluation, on a machine; what another" in text
 
 
+def test_findings_stand_under_what_they_say_of_the_model() -> None:
+    """Against, open, for; what there is none of has no heading."""
+    published = ({"label": "ours", "measure": "good", "row": "joint", "values": {"digits": 0.85}},)
+    lost = plan(published=published)
+    text = to_markdown(outcome_sections(lost, RECORDS, make_tables(lost, RECORDS)[:1]))
+    assert (
+        "## Findings\n\nAgainst:\n\n* goodness, digits: with energy has 0.800, not above the published 0.850 (3 seeds)."
+        "\n\nFor:\n\n* goodness, digits: with energy is better by" in text
+    )
+    assert "Open:" not in text
+    alone = to_markdown(outcome_sections(lost, RECORDS[::3], make_tables(lost, RECORDS[::3])[:1]))
+    assert "Open:\n\n* One difference to a control rests on one seed" in alone
+
+
 def test_markdown_escapes_bars_in_tables() -> None:
     """A bar in a cell would begin another."""
     text = to_markdown([Section("t", ("words", ("a", "b"), Grid(("x",), (("p|q",),)), ()))])

@@ -7,7 +7,7 @@ from hebm.reproduce.document import Section
 from hebm.reproduce.plan import Plan
 from hebm.reproduce.plots import measure_svg
 from hebm.reproduce.tables import Table, grids
-from hebm.reproduce.verdict import findings
+from hebm.reproduce.verdict import Finding, findings
 
 __all__ = ["outcome_sections"]
 
@@ -31,8 +31,7 @@ def _sections(plan: Plan, records: Sequence[Record], tables: Sequence[Table]) ->
             unfinished if missing > 0 else "",
         ),
     )
-    found = tuple(finding.text for finding in findings(tables, spec))
-    yield Section("Findings", (found, _one_line(spec.verdict)))
+    yield Section("Findings", (*_findings(findings(tables, spec)), _one_line(spec.verdict)))
     for table in tables:
         yield Section(table.measure.label, tuple(grids(table, spec)), measure_svg(table, spec))
     if failed := [record for record in records if "failed" in record]:
@@ -41,6 +40,13 @@ def _sections(plan: Plan, records: Sequence[Record], tables: Sequence[Table]) ->
         )
         yield Section("Failed cells", (tuple(texts),))
     yield Section("Cost", (_cost(records),))
+
+
+def _findings(found: Sequence[Finding]) -> Iterator[str | tuple[str, ...]]:
+    """A list of what speaks against the rows, of what is open, and of what speaks for them; none is empty."""
+    for is_good, title in ((False, "Against:"), (None, "Open:"), (True, "For:")):
+        if texts := tuple(finding.text for finding in found if finding.is_good is is_good):
+            yield from (title, texts)
 
 
 def _cost(records: Sequence[Record]) -> str:
