@@ -1,6 +1,7 @@
 """Suite `anomaly`: held-out images, base rate, scores and controls in the right roles."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from hebm.detection.controls.isolation_forest import IsolationForestScore
 from hebm.errors import ConfigError, ImageShapeError
 from hebm.evaluation import anomaly, evaluate
 from hebm.evaluation.anomaly import evaluate_anomaly, worst_average_precision
+from hebm.evaluation.together import ScoredTogether
 from hebm.metrics import ranking
 from hebm.models import JointModel
 from hebm.training import train
@@ -48,12 +50,15 @@ def test_anomalies_are_the_positives_and_every_image_counts(
     fours = build_images(settings, "anomalies")
     known = {image.tobytes() for image in fours.images}
 
-    def oracle(model: JointModel, x: Tensor, score: str, **_: Any) -> Tensor:
-        pixels = (255 * x).round().byte().numpy()
-        is_four = torch.tensor([image.tobytes() in known for image in pixels], dtype=torch.float64)
-        return is_four if score == "distortion" else -is_four
+    def oracle(name: str) -> Callable[[JointModel, Tensor], Tensor]:
+        def score(model: JointModel, x: Tensor) -> Tensor:
+            pixels = (255 * x).round().byte().numpy()
+            is_four = torch.tensor([image.tobytes() in known for image in pixels], dtype=torch.float64)
+            return is_four if name == "distortion" else -is_four
 
-    monkeypatch.setattr(anomaly, "score_images", oracle)
+        return score
+
+    monkeypatch.setattr(anomaly, "build_score", oracle)
     results = evaluate_anomaly(model, settings, seed=0)
     right, wrong = results["scores"]["distortion"], results["scores"]["prior_density"]
     assert (right["auroc"], right["auprc"], right["auprc_trapezoid"]) == (1, 1, 1)
@@ -83,16 +88,16 @@ def test_nothing_but_training_images_is_fitted_to(model: JointModel, monkeypatch
     }
     alone = parts["train"] - parts["test"] - parts["anomalies"]
     seen: list[Tensor] = []
-    right = anomaly.score_images
+    right = anomaly.score_together
 
-    def watch(model: JointModel, x: Tensor, score: str, *, normals: Tensor) -> Tensor:
+    def watch(*given: Any, normals: Tensor) -> ScoredTogether:
         seen.append(normals)
-        return right(model, x, score, normals=normals)
+        return right(*given, normals=normals)
 
-    monkeypatch.setattr(anomaly, "score_images", watch)
+    monkeypatch.setattr(anomaly, "score_together", watch)
     monkeypatch.setattr(anomaly, "fit_controls", lambda x, **_: seen.append(x) or {})
     evaluate_anomaly(model, settings, seed=0)
-    assert [len(x) for x in seen] == [60, 60, 60, 80]
+    assert [len(x) for x in seen] == [60, 80]
     for x in seen:
         assert {i.tobytes() for i in (255 * x).round().byte().numpy()} <= alone
 

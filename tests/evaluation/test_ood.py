@@ -17,7 +17,7 @@ from hebm.data import ResidentImages
 from hebm.detection import build_score, score_images
 from hebm.detection.controls import PcaError, PixelScore, fit_controls
 from hebm.errors import ConfigError, DataError, MissingDataError
-from hebm.evaluation import evaluate, evaluate_ood
+from hebm.evaluation import evaluate, evaluate_ood, together
 from hebm.evaluation import ood as suite
 from hebm.evaluation.ood_rows import Ranked
 from hebm.evaluation.ood_sets import load_ood_sets, split_normals, usual_sets
@@ -238,7 +238,7 @@ def test_rows_are_the_measures_of_the_scores_on_equally_many_images() -> None:
 
 def test_the_time_is_that_of_a_thousand_images(monkeypatch: pytest.MonkeyPatch) -> None:
     """A clock that ticks once per look: 60 + 50 + 50 images in a second."""
-    monkeypatch.setattr(suite.time, "perf_counter", iter(range(1000)).__next__)
+    monkeypatch.setattr(together.time, "perf_counter", iter(range(1000)).__next__)
     config = small_config("scores=[distortion]")
     assert evaluate_ood(build_model(config), config, seed=0)["scoring_s_per_1000"] == {
         "distortion": 1000 / 160

@@ -1,9 +1,10 @@
 r"""What the scores share: checked images, their posteriors, common draws, and expectations under q(z|x)."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Hashable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -43,6 +44,11 @@ class Inferred:
     def x(self) -> Tensor:
         """The images on the model's device and in its dtype, without gradient history."""
         return self.images.detach().to(next(self.model.parameters()))
+
+    @cached_property
+    def shared(self) -> dict[Hashable, Any]:
+        """What one score has worked out and another may use, by a key that says all it depends on."""
+        return {}
 
     @cached_property
     def posterior(self) -> LatentPosterior:

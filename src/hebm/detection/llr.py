@@ -11,7 +11,7 @@ The global log Z cancels in the ratio; the conditional normaliser Z(z_a) does no
 Both bounds use the same draws of z_a.
 """
 
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Literal, NamedTuple
 
 import torch
@@ -56,6 +56,14 @@ class _WithoutLowestLevels(InferredScore):
         return ConditionalOptions(self.n_base, self.n_decoded, self.pick)
 
     def _bounds(self, inferred: Inferred) -> Bounds:
+        """Both bounds, worked out once for all scores of these options."""
+        key = ("bounds", astuple(self))
+        if key not in inferred.shared:
+            inferred.shared[key] = self._compute_bounds(inferred)
+        bounds: Bounds = inferred.shared[key]
+        return bounds
+
+    def _compute_bounds(self, inferred: Inferred) -> Bounds:
         """Both bounds; the part of the rates that N(0, I) gives is exact, the rest a mean over common draws."""
         n_levels = len(inferred.model.level_dims)
         n_above = n_levels - self.n_lowest

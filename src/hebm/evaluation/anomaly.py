@@ -21,11 +21,12 @@ from torch import Tensor
 from hebm.build import build_images
 from hebm.config import RunConfig
 from hebm.data import ImageSet, ResidentImages
-from hebm.detection import build_score, score_images
+from hebm.detection import build_score
 from hebm.detection.controls import PixelScore, fit_controls
 from hebm.detection.controls.isolation_forest import IsolationForestScore
-from hebm.errors import ConfigError, UnsupportedError
+from hebm.errors import ConfigError
 from hebm.evaluation.ood_rows import Ranked
+from hebm.evaluation.together import score_together
 from hebm.models import JointModel
 from hebm.randomness import named_generator
 
@@ -54,21 +55,11 @@ def evaluate_anomaly(model: JointModel, config: RunConfig, *, seed: int) -> dict
             "the suite 'anomaly' needs a run that was trained without one label; train it with --set "
             "data.held_out_labels=[4]."
         )
-    names = dict.fromkeys([*settings.scores, settings.declared])
-    for name in names:
-        build_score(name)
+    recipes = {name: build_score(name) for name in dict.fromkeys([*settings.scores, settings.declared])}
     train = build_images(config, config.data.split)
     normal, anomalous = (_pixels(build_images(config, split)) for split in ("test", "anomalies"))
     calibration = _chosen(train, settings.n_calibration, seed, "calibration")
-    rows: dict[str, Any] = {}
-    refused: dict[str, str] = {}
-    for name in names:
-        try:
-            scores = score_images(model, torch.cat([normal, anomalous]), name, normals=calibration)
-        except (ConfigError, UnsupportedError) as error:  # such as the energy of a prior that has none
-            refused[name] = str(error)
-            continue
-        rows[name] = _row(scores, len(normal), settings.n_bootstrap, seed)
+    found = score_together(model, recipes, torch.cat([normal, anomalous]), normals=calibration)
     return {
         "held_out_label": config.data.held_out_labels[-1],
         "n_normal": len(normal),
@@ -77,9 +68,12 @@ def evaluate_anomaly(model: JointModel, config: RunConfig, *, seed: int) -> dict
         "auprc_floor": worst_average_precision(len(normal), len(anomalous)),
         "n_calibration": len(calibration),
         "declared": settings.declared,
-        "scores": rows,
+        "scores": {
+            name: _row(values, len(normal), settings.n_bootstrap, seed)
+            for name, values in found.values.items()
+        },
         "controls": _controls(model, config, train, normal, anomalous, seed) if settings.controls else {},
-        "left_out": refused,
+        "left_out": found.refused,
     }
 
 

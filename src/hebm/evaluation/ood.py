@@ -6,20 +6,19 @@ The score that counts is declared in the configuration; the others are for infor
 these results is to choose it by looking at what does not belong.
 """
 
-import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from hebm.config import RunConfig
-from hebm.detection import AnomalyScore, ScoreRecipe, build_score, score_images
+from hebm.detection import build_score
 from hebm.detection.controls import fit_controls
-from hebm.detection.inference import evaluating
-from hebm.errors import ConfigError, DataError, UnsupportedError
+from hebm.errors import DataError
 from hebm.evaluation.ood_rows import Ranked, rank
 from hebm.evaluation.ood_sets import NormalImages, load_ood_sets, split_normals
+from hebm.evaluation.together import score_together
 from hebm.models import JointModel
 
 __all__ = ["evaluate_ood"]
@@ -50,8 +49,11 @@ def evaluate_ood(model: JointModel, config: RunConfig, *, seed: int) -> dict[str
     sets, left_out = load_ood_sets(config, normals, seed=seed)
     if not sets:
         raise DataError(f"there is no set to compare with: {'; '.join(left_out.values())}")
-    controls = _score_controls(normals, sets, n_components=sum(model.level_dims))
-    scores, seconds, refused = _score_all(model, recipes, normals, sets)
+    fitted = fit_controls(normals.train, n_components=sum(model.level_dims))
+    controls = {name: _on_all(control, normals, sets) for name, control in fitted.items()}
+    images = torch.cat([normals.evaluation, *sets.values()])
+    found = score_together(model, recipes, images, normals=normals.calibration)
+    scores = {name: _by_set(values, normals, sets) for name, values in found.values.items()}
     pairs = {
         name: _pair(name, controls, scores, settings.declared, n_resamples=settings.n_bootstrap, seed=seed)
         for name in sets
@@ -60,55 +62,23 @@ def evaluate_ood(model: JointModel, config: RunConfig, *, seed: int) -> dict[str
         "declared": settings.declared,
         "verdict": " ".join(_verdict(name, pair, settings.declared) for name, pair in pairs.items()),
         "pairs": pairs,
-        "left_out": {**left_out, **refused},
+        "left_out": {**left_out, **found.refused},
         "n_calibration": len(normals.calibration),
         "n_train": len(normals.train),
         "n_bootstrap": settings.n_bootstrap,
-        "scoring_s_per_1000": seconds,
+        "scoring_s_per_1000": {name: 1000 * s / len(images) for name, s in found.seconds.items()},
     }
 
 
-def _score_controls(normals: NormalImages, sets: Scored, *, n_components: int) -> dict[str, Scored]:
-    """Every control on the evaluation images ("") and on each set."""
-    fitted = fit_controls(normals.train, n_components=n_components)
-    return {name: _on_all(control, normals, sets) for name, control in fitted.items()}
-
-
-def _score_all(
-    model: JointModel,
-    recipes: dict[str, AnomalyScore | ScoreRecipe],
-    normals: NormalImages,
-    sets: Scored,
-) -> tuple[dict[str, Scored], dict[str, float], dict[str, str]]:
-    """The same for the model's scores; seconds per 1000 images of each; and why this model has not some of them."""
-    scores: dict[str, Scored] = {}
-    seconds: dict[str, float] = {}
-    refused: dict[str, str] = {}
-    n_images = len(normals.evaluation) + sum(len(x) for x in sets.values())
-    for name, recipe in recipes.items():
-        try:
-            score = _fitted(model, recipe, normals.calibration)
-            started = time.perf_counter()
-            scores[name] = _on_all(partial(_scored, model, score), normals, sets)
-            seconds[name] = 1000 * (time.perf_counter() - started) / n_images
-        except (ConfigError, DataError, UnsupportedError) as error:  # DataError: too few normal images
-            refused[name] = str(error)
-    return scores, seconds, refused
-
-
-def _fitted(model: JointModel, score: AnomalyScore | ScoreRecipe, calibration: Tensor) -> AnomalyScore:
-    if not isinstance(score, ScoreRecipe):
-        return score
-    with evaluating(model):
-        return score.fit(model, calibration)
-
-
-def _scored(model: JointModel, score: AnomalyScore, x: Tensor) -> Tensor:
-    return score_images(model, x, score)
-
-
 def _on_all(score: Callable[[Tensor], Tensor], normals: NormalImages, sets: Scored) -> Scored:
+    """A control on the evaluation images ("") and on each set."""
     return {"": score(normals.evaluation), **{name: score(x) for name, x in sets.items()}}
+
+
+def _by_set(scores: Tensor, normals: NormalImages, sets: Scored) -> Scored:
+    """The same of the model's scores of all these images, one after the other."""
+    sizes = {"": len(normals.evaluation), **{name: len(x) for name, x in sets.items()}}
+    return dict(zip(sizes, torch.split(scores, list(sizes.values())), strict=True))
 
 
 def _pair(
