@@ -9,6 +9,7 @@ from torch import Tensor
 from hebm.build import build_model
 from hebm.detection import build_score, score_images
 from hebm.detection.llr import LikelihoodRatio
+from hebm.evaluation import together
 from hebm.evaluation.together import score_together
 from hebm.models import JointModel
 
@@ -46,6 +47,16 @@ def test_a_batch_is_encoded_once_for_all_scores(model: JointModel, images: Tenso
     with encoder_calls(model) as calls:
         score_together(model, scores, images, normals=images[:1])
     assert calls == [500, 200]
+
+
+def test_seconds_are_those_of_all_batches(
+    model: JointModel, images: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A clock that ticks once per look: one second per batch and score."""
+    monkeypatch.setattr(together.time, "perf_counter", iter(range(1000)).__next__)
+    scores = {name: build_score(name) for name in ("distortion", "energy")}
+    found = score_together(model, scores, images, normals=images[:1])
+    assert found.seconds == {"distortion": 2, "energy": 2}
 
 
 def test_both_bounds_are_worked_out_once_for_the_scores_that_share_them(

@@ -61,10 +61,10 @@ def score_together(
             except REFUSALS as error:
                 refused[name] = str(error)
         for inferred in inferred_batches(model, x):
-            for name in [name for name in fitted if name not in refused]:
+            for name, fitted_score in fitted.items():
                 started = time.perf_counter()
                 try:
-                    parts[name].append(score_inferred(fitted[name], inferred))
+                    parts[name].append(score_inferred(fitted_score, inferred))
                 except REFUSALS as error:
                     refused[name] = str(error)
                 seconds[name] += time.perf_counter() - started
