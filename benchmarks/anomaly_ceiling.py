@@ -25,7 +25,8 @@ from sklearn.model_selection import StratifiedKFold, cross_val_predict
 from benchmarks.pages import fill_page
 from hebm.build import build_images
 from hebm.data import ImageSet, ResidentImages
-from hebm.detection import score_images
+from hebm.detection import build_score
+from hebm.evaluation.together import score_together
 from hebm.metrics import ranking
 from hebm.training import Run
 from hebm.training.environment import hardware_name, package_version
@@ -66,7 +67,8 @@ def one_run(run: Run) -> dict[str, Any]:
     normals = pixels(build_images(config, config.data.split))[:N_CALIBRATION]
     is_anomalous = np.repeat([False, True], [len(part) for part in parts])
     images = torch.cat(parts)
-    columns = {name: score_images(model, images, name, normals=normals).double().numpy() for name in SCORES}
+    found = score_together(model, {name: build_score(name) for name in SCORES}, images, normals=normals)
+    columns = {name: found.values[name].double().numpy() for name in SCORES}
     single = {
         name: ranking(values[~is_anomalous], values[is_anomalous]).auprc_trapezoid
         for name, values in columns.items()
@@ -86,7 +88,7 @@ def pixels(images: ImageSet) -> torch.Tensor:
 
 
 def table(cells: list[dict[str, Any]]) -> str:
-    """Means over seeds, a column per digit."""
+    """Mean ± sd over seeds, a column per digit."""
     digits = sorted({cell["digit"] for cell in cells})
     rows = {
         "declared: the prior's density": lambda cell: cell["single"][DECLARED],
@@ -96,9 +98,14 @@ def table(cells: list[dict[str, Any]]) -> str:
     lines = [f"| AUPRC, digit | {' | '.join(map(str, digits))} |", "| --- " * (len(digits) + 1) + "|"]
     for label, value in rows.items():
         own = [[value(cell) for cell in cells if cell["digit"] == digit] for digit in digits]
-        lines.append(f"| {label} | {' | '.join(f'{statistics.fmean(v):.3f}' for v in own)} |")
+        lines.append(f"| {label} | {' | '.join(map(_over_seeds, own))} |")
     published = [f"{PUBLISHED[d]:.3f}" if d in PUBLISHED else "–" for d in digits]
     return "\n".join([*lines, f"| published | {' | '.join(published)} |"])
+
+
+def _over_seeds(values: list[float]) -> str:
+    spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
+    return f"{statistics.fmean(values):.3f}{spread}"
 
 
 def main() -> None:
