@@ -60,18 +60,17 @@ def run_suite(
     started = time.perf_counter()
     limits = measure_limits(device)
     short: dict[str, Any] = {"budget_s": 0.0, "least": 2} if quick else {}
-    groups: dict[str, Any] = {} if kept is None else kept["groups"]
+    groups: dict[str, Any] = {} if kept is None else dict(kept["groups"])
     for name, group in GROUPS.items():
         if name in names:
-            groups |= {name: [row.to_dict() for row in group(limits, device, **short)]}
+            groups[name] = [row.to_dict() for row in group(limits, device, **short)]
     if "growth" in names:
-        groups |= {"growth": growth_exponents(device, **short)}
+        groups["growth"] = growth_exponents(device, **short)
     if pythae is not None:
-        groups |= {"pythae": [_pythae(pythae)]}
+        groups["pythae"] = [_pythae(pythae)]
     return {
         "benchmark": "suite",
-        "quick": quick,
-        **_conditions(device),
+        **_conditions(device, quick=quick),
         "load_average": os.getloadavg(),
         "limits": vars(limits),
         "groups": {name: groups[name] for name in (*GROUPS, "growth", "pythae") if name in groups},
@@ -79,15 +78,18 @@ def run_suite(
     }
 
 
-def _conditions(device: torch.device) -> dict[str, Any]:
+def _conditions(device: torch.device, *, quick: bool) -> dict[str, Any]:
     return {
+        "quick": quick,
         "hardware": hardware_name(device),
         "environment": {**describe_environment(device, 1), "torchebm": _version("torchebm")},
         "threads": torch.get_num_threads(),
     }
 
 
-def other_groups(path: Path, names: list[str], device: torch.device) -> dict[str, Any] | None:
+def other_groups(
+    path: Path, names: list[str], device: torch.device, *, quick: bool = False
+) -> dict[str, Any] | None:
     """The result in a file if it has groups besides those to be measured; None if it has none, or there is no file.
 
     Raises:
@@ -97,7 +99,7 @@ def other_groups(path: Path, names: list[str], device: torch.device) -> dict[str
         return None
     before = json.loads(path.read_text(encoding="utf-8"))
     others = sorted(set(before["groups"]) - set(names))
-    differing = [key for key, now in _conditions(device).items() if before[key] != now]
+    differing = [key for key, now in _conditions(device, quick=quick).items() if before[key] != now]
     if others and differing:
         sys.exit(
             f"{path} has {', '.join(others)} measured with another {' and '.join(differing)}; measure all groups "
@@ -165,7 +167,7 @@ def main(arguments: list[str] | None = None) -> None:
     torch.set_num_threads(chosen.threads)
     device = torch.device(chosen.device)
     out = chosen.out or RESULTS / file_name(hardware_name(device))
-    kept = other_groups(out, [*names, *(["pythae"] if chosen.pythae else [])], device)
+    kept = other_groups(out, [*names, *(["pythae"] if chosen.pythae else [])], device, quick=chosen.quick)
     result = run_suite(names, device, kept=kept, quick=chosen.quick, pythae=chosen.pythae)
     out.write_text(json.dumps(result, indent=1) + "\n", encoding="utf-8")
     print(f"\n{table(result)}\n\nwritten to {out}")

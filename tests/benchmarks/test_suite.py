@@ -152,6 +152,8 @@ def test_groups_that_are_not_asked_for_are_kept(
     with pytest.raises(SystemExit, match="langevin measured with another threads; measure all groups"):
         measure("input")
     assert measure("langevin,input") == {"langevin": 4.0, "input": 5.0}
+    with pytest.raises(SystemExit, match="langevin measured with another quick"):
+        suite.main(["--only", "input", "--device", "cpu", "--threads", "1", "--out", str(path), "--quick"])
     assert "input          a case" in capsys.readouterr().out
 
 
