@@ -12,7 +12,6 @@ docs/detection.md.
 
 import argparse
 import json
-import statistics
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +22,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.model_selection import StratifiedKFold, cross_val_predict
 
 from benchmarks.pages import fill_page
+from benchmarks.prior_tables import spread
 from hebm.build import build_images
 from hebm.data import ImageSet, ResidentImages
 from hebm.detection import build_score
@@ -68,13 +68,15 @@ def one_run(run: Run) -> dict[str, Any]:
     is_anomalous = np.repeat([False, True], [len(part) for part in parts])
     images = torch.cat(parts)
     found = score_together(model, {name: build_score(name) for name in SCORES}, images, normals=normals)
-    columns = {name: found.values[name].double().numpy() for name in SCORES}
+    if found.refused:
+        raise SystemExit(f"{run.directory} has not all of these scores: {'; '.join(found.refused.values())}")
+    columns = {name: values.numpy() for name, values in found.values.items()}
     single = {
         name: ranking(values[~is_anomalous], values[is_anomalous]).auprc_trapezoid
         for name, values in columns.items()
     }
     return {
-        "run": str(run.directory),
+        "run": run.directory.name,
         "digit": config.data.held_out_labels[-1],
         "seed": config.seed,
         "single": single,
@@ -98,14 +100,9 @@ def table(cells: list[dict[str, Any]]) -> str:
     lines = [f"| AUPRC, digit | {' | '.join(map(str, digits))} |", "| --- " * (len(digits) + 1) + "|"]
     for label, value in rows.items():
         own = [[value(cell) for cell in cells if cell["digit"] == digit] for digit in digits]
-        lines.append(f"| {label} | {' | '.join(map(_over_seeds, own))} |")
+        lines.append(f"| {label} | {' | '.join(spread(v, '.3f', '.3f') for v in own)} |")
     published = [f"{PUBLISHED[d]:.3f}" if d in PUBLISHED else "–" for d in digits]
     return "\n".join([*lines, f"| published | {' | '.join(published)} |"])
-
-
-def _over_seeds(values: list[float]) -> str:
-    spread = f" ± {statistics.stdev(values):.3f}" if len(values) > 1 else ""
-    return f"{statistics.fmean(values):.3f}{spread}"
 
 
 def main() -> None:

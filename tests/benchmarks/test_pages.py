@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from benchmarks.pages import fill_page, filled
 
+RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
 PAGE = "before\n<!-- a -->\nold\n<!-- end -->\nbetween\n<!-- a b -->\n<!-- end -->\nafter\n"
 
 
@@ -27,3 +28,9 @@ def test_a_text_without_a_place_changes_nothing_and_is_told(
     fill_page(path, {"c": "lost", "a": "new"})
     assert path.read_text() == PAGE.replace("old", "new")
     assert capsys.readouterr().out == f"c: has no place in {path}\na: written\n"
+
+
+def test_results_name_no_place_of_the_machine_that_made_them() -> None:
+    """No absolute path in any of them."""
+    named = [path.name for path in RESULTS.glob("*.json") if '"/' in path.read_text(encoding="utf-8")]
+    assert named == []
