@@ -15,7 +15,7 @@ import hebm
 from hebm.cli import app
 from hebm.cli.app import COMMANDS, main
 from hebm.config import load_config, preset_names
-from hebm.errors import ConfigError, HebmError
+from hebm.errors import ConfigError, HebmError, RunDirectoryError
 
 
 def call(*arguments: object) -> Result:
@@ -63,6 +63,42 @@ def test_the_twin_lies_in_the_run_directory_with_the_energy_off(run_dir: Path) -
     assert {k: v for k, v in ours.items() if k != "trainer"} == {
         k: v for k, v in theirs.items() if k != "trainer"
     }
+
+
+SECOND_PHASE = (
+    "prior.base=mixture",
+    "prior.kind=importance",
+    "prior.n_components=[2]",
+    "trainer.energy_only_steps=4",
+)
+
+
+def test_the_twin_of_a_two_phase_run_lends_it_its_nets(tmp_path: Path) -> None:
+    """They are trained once, as are those of any other prior with --nets-of."""
+    settings = [
+        *SETTINGS,
+        *(part for key in (*SECOND_PHASE, "trainer.max_steps=3") for part in ("--set", key)),
+    ]
+    both = call("train", "digits", "--run-dir", tmp_path / "a", "--twin", *settings)
+    assert re.search(r"prior gaussian, in \S+/a/twin\n.*prior importance, in \S+/a\n", both.output, re.DOTALL)
+    assert f"took the nets of {tmp_path / 'a' / 'twin'}, at step 3" in both.output.replace("\n", "")
+    mixture = [*settings, "--set", "prior.kind=mixture", "--set", "prior.base=standard"]
+    call("train", "digits", "--run-dir", tmp_path / "b", "--nets-of", tmp_path / "a" / "twin", *mixture)
+    runs = [hebm.Run(tmp_path / name) for name in ("a", "a/twin", "b")]
+    nets = [run.model().encoder.state_dict() for run in runs]
+    assert all(torch.equal(nets[0][key], other[key]) for other in nets[1:] for key in nets[0])
+    assert [run.config().prior.kind for run in runs] == ["importance", "gaussian", "mixture"]
+    again = call("train", "digits", "--run-dir", tmp_path / "a", "--twin", "--resume", *settings)
+    assert "resumed at step 7" in again.output
+
+
+def test_nets_that_do_not_fit_are_refused_before_any_work(run_dir: Path, tmp_path: Path) -> None:
+    """With --nets-of, by name of what differs."""
+    settings = [*SETTINGS, *(part for key in SECOND_PHASE for part in ("--set", key))]
+    options = ["--run-dir", tmp_path / "c", "--nets-of", run_dir / "twin", *settings]
+    with pytest.raises(RunDirectoryError, match="other values of seed"):
+        call("train", "digits", *options, "--set", "seed=5")
+    assert not (tmp_path / "c").exists()
 
 
 def test_sample_writes_what_the_suffix_says(run_dir: Path, tmp_path: Path) -> None:

@@ -71,6 +71,8 @@ def _event_text(record: dict[str, Any]) -> str:
             return f"rolled back to step {record['step']:,}; the energy's learning rate is now {rate}"
         case "resumed":
             return f"resumed at step {record['step']:,}"
+        case "nets_taken":
+            return f"took the nets of {record['of']}, at step {record['step']:,}"
         case "prior_phase":
             return (
                 f"from step {record['step']:,} the prior learns alone, on the latents of all training images"

@@ -2,7 +2,7 @@
 
 import os
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -10,7 +10,14 @@ from hebm.cli.options import DeviceOption
 from hebm.cli.output import say
 from hebm.cli.progress import TrainingProgress
 from hebm.config import RunConfig, load_config
-from hebm.training import Run, check_run_directory, train
+from hebm.training import (
+    Run,
+    check_first_phase,
+    check_run_directory,
+    shares_first_phase,
+    train,
+    twin_config,
+)
 
 __all__ = ["train_run"]
 
@@ -31,8 +38,14 @@ def train_run(
         bool, typer.Option("--resume", help="Continue where the run directory stands.")
     ] = False,
     twin: Annotated[
-        bool, typer.Option("--twin", help="Then train the Gaussian twin (energy off) in RUN_DIR/twin.")
+        bool, typer.Option("--twin", help="Also train the Gaussian twin (energy off) in RUN_DIR/twin.")
     ] = False,
+    nets_of: Annotated[
+        Path | None,
+        typer.Option(
+            help="Take the nets of this run, trained with prior.kind=gaussian; learn the prior alone."
+        ),
+    ] = None,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Print the resolved configuration and stop.")
     ] = False,
@@ -43,20 +56,28 @@ def train_run(
         say(config.to_yaml().rstrip())
         return
     directory = run_dir or Path("runs") / Path(preset).stem
-    plans = [(config, directory)]
+    run, beside = Run(directory), Run(directory / "twin")
+    nets = None if nets_of is None else Run(nets_of)
+    if nets is not None:
+        check_first_phase(nets, config)
+    check_run_directory(run, config, resume=resume)
     if twin:
-        plans.append((config.with_overrides(["prior.kind=gaussian"]), directory / "twin"))
-    for plan, place in plans:
-        check_run_directory(Run(place), plan, resume=resume)
-    for plan, place in plans:
-        _train_one(plan, place, resume=resume, device=device, devices=devices)
+        check_run_directory(beside, twin_config(config), resume=resume)
+    options = {"resume": resume, "device": device, "devices": devices}
+    if twin and nets is None and shares_first_phase(config):
+        _train_one(twin_config(config), beside, None, **options)
+        _train_one(config, run, beside, **options)
+        return
+    _train_one(config, run, nets, **options)
+    if twin:
+        _train_one(twin_config(config), beside, None, **options)
 
 
-def _train_one(config: RunConfig, directory: Path, *, resume: bool, device: str, devices: int) -> None:
+def _train_one(config: RunConfig, run: Run, nets: Run | None, **options: Any) -> None:
     if os.environ.get("LOCAL_RANK", "0") == "0":
-        say(f"training {config.data.name}, prior {config.prior.kind}, in {directory}")
+        say(f"training {config.data.name}, prior {config.prior.kind}, in {run.directory}")
     with TrainingProgress() as progress:
-        train(config, directory, resume=resume, device=device, devices=devices, progress=progress)
+        train(config, run.directory, nets_of=nets, progress=progress, **options)
 
 
 def _overrides(settings: list[str] | None, precision: str | None, max_steps: int | None) -> list[str]:

@@ -165,15 +165,15 @@ def load_weights(model: Module, weights: Mapping[str, Tensor], path: Path) -> No
     model.load_state_dict(weights)
 
 
-def newest_intact(directory: Path, *, every: int = 1) -> tuple[Path | None, list[str]]:
-    """Find the newest intact checkpoint among those at multiples of `every` steps.
+def newest_intact(directory: Path, *, every: int = 1, first: int = 0) -> tuple[Path | None, list[str]]:
+    """Find the newest intact checkpoint among those at multiples of `every` steps after the step `first`.
 
     Returns:
         Its folder, or None; and what is wrong with each newer one that was passed over.
     """
     refused: list[str] = []
     for path in reversed(list_checkpoints(directory)):
-        if checkpoint_step(path) % every:
+        if (checkpoint_step(path) - first) % every:
             continue
         try:
             verify_checkpoint(path)
@@ -184,10 +184,11 @@ def newest_intact(directory: Path, *, every: int = 1) -> tuple[Path | None, list
     return None, refused
 
 
-def prune_checkpoints(directory: Path, *, keep: int, every: int) -> None:
-    """Delete all but the newest `keep` scheduled checkpoints (at multiples of `every`) and the newest of all."""
+def prune_checkpoints(directory: Path, *, keep: int, every: int, first: int = 0) -> None:
+    """Delete all but the newest `keep` scheduled checkpoints (at multiples of `every` after the step `first`) and the
+    newest of all."""
     paths = list_checkpoints(directory)
-    scheduled = [path for path in paths if checkpoint_step(path) % every == 0]
+    scheduled = [path for path in paths if (checkpoint_step(path) - first) % every == 0]
     kept = {*scheduled[-keep:], *paths[-1:]}
     for path in paths:
         if path not in kept:

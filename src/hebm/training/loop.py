@@ -16,7 +16,7 @@ from hebm.build_prior import images_needed
 from hebm.config import RunConfig
 from hebm.data import ResidentImages, epoch_order
 from hebm.detection import build_score
-from hebm.errors import DataError, HebmError, NonFiniteError, RunDirectoryError
+from hebm.errors import DataError, DivergenceError, HebmError, NonFiniteError, RunDirectoryError
 from hebm.learners import PosteriorLatents
 from hebm.models import JointModel
 from hebm.training.checkpoint import (
@@ -31,16 +31,18 @@ from hebm.training.collectives import any_process, mean_over_processes
 from hebm.training.detectors import calibrate_if_needed
 from hebm.training.devices import deterministic_kernels, make_fabric
 from hebm.training.environment import describe_environment, package_version
+from hebm.training.first_phase import check_first_phase
 from hebm.training.guard import check_divergence, require_another_try
 from hebm.training.inference import infer_posteriors
 from hebm.training.metrics_file import MetricsFile
-from hebm.training.run import Run, changed_keys
+from hebm.training.run import Run
+from hebm.training.run_directory import check_run_directory
 from hebm.training.schedules import Phases, ema_decay_at, kl_weight_at, learning_rates
 from hebm.training.signals import watched_signals
 from hebm.training.state import TrainingState
 from hebm.training.step import TrainingStep
 
-__all__ = ["InterruptedTrainingError", "Progress", "check_run_directory", "train"]
+__all__ = ["InterruptedTrainingError", "Progress", "train"]
 
 logger = logging.getLogger("hebm")
 
@@ -51,33 +53,12 @@ class InterruptedTrainingError(HebmError):
     """Training was stopped by a signal, after a checkpoint was written."""
 
 
-def check_run_directory(run: Run, config: RunConfig, *, resume: bool) -> None:
-    """Refuse a directory that training would damage, before any work is done.
-
-    Raises:
-        RunDirectoryError: If the directory is not empty and `resume` is not set, or if it holds a run with
-            another configuration.
-    """
-    if run.directory.exists() and not run.directory.is_dir():
-        raise RunDirectoryError(f"{run.directory} is a file; choose another --run-dir.")
-    if not run.directory.exists() or not any(run.directory.iterdir()):
-        return
-    if not resume:
-        raise RunDirectoryError(
-            f"the run directory {run.directory} is not empty; choose another --run-dir, or continue it with --resume."
-        )
-    if run.exists() and (keys := changed_keys(run.config(), config)):
-        raise RunDirectoryError(
-            f"{run.directory} was started with other values of {', '.join(keys)}; resume it with its own "
-            f"configuration, {run.directory / 'config.yaml'}, or choose another --run-dir."
-        )
-
-
 def train(
     config: RunConfig,
     run_dir: str | Path,
     *,
     resume: bool = False,
+    nets_of: Run | None = None,
     device: str = "auto",
     devices: int = 1,
     progress: Progress | None = None,
@@ -88,6 +69,9 @@ def train(
         config: What to train.
         run_dir: Where; must be empty or new, unless `resume` is set.
         resume: Continue the newest intact checkpoint there; start the run where there is none.
+        nets_of: A finished run with ``prior.kind=gaussian`` and otherwise the same data, nets, steps and seed, such as
+            the Gaussian twin. A run that learns its prior in a second phase takes over its nets and ends in the same
+            bits as if it had trained them; not looked at where there is a checkpoint to continue.
         device: ``auto`` (a GPU if there is one), ``cpu`` or ``cuda``.
         devices: Processes, one per device, sharing each batch. Under ``torchrun`` or SLURM their numbers count.
         progress: Called with every log record and with events, on the first process.
@@ -96,21 +80,24 @@ def train(
         The run.
 
     Raises:
-        RunDirectoryError: If the directory holds something else; nothing is written.
-        ConfigError: If the configured anomaly score is unknown; nothing is written.
+        RunDirectoryError: If the directory holds something else, or `nets_of` are not this run's; nothing is written.
+        ConfigError: If the configured anomaly score is unknown, or a prior that learns with its nets was to take
+            others; nothing is written.
         DataError: If the images are missing or unreadable; nothing is written.
         DivergenceError: If training diverged in spite of all rollbacks.
         InterruptedTrainingError: If a signal stopped it; a checkpoint has been written.
     """
     run = Run(Path(run_dir))
     build_score(config.detection.score)
+    if nets_of is not None:
+        check_first_phase(nets_of, config)
     fabric = make_fabric(config, device=device, devices=devices)
     if fabric.is_global_zero:
         check_run_directory(run, config, resume=resume)
     images = _load_images(config, fabric)
     with deterministic_kernels(fabric.device):
         session = _Session(config, run, fabric, ResidentImages(images, fabric.device), progress)
-        session.begin(resume=resume)
+        session.begin(resume=resume, nets_of=nets_of)
         session.advance()
         if config.detection.calibrate_after_training and fabric.is_global_zero:
             session.calibrate()
@@ -162,8 +149,8 @@ class _Session:
         self.fitting_s = 0.0  # spent on what is fitted at once, since the last log line
         self.order: tuple[int, torch.Tensor] | None = None
 
-    def begin(self, *, resume: bool) -> None:
-        """Start anew, or continue the newest intact checkpoint."""
+    def begin(self, *, resume: bool, nets_of: Run | None) -> None:
+        """Start anew, with the nets of another run if one is given, or continue the newest intact checkpoint."""
         path: Path | None = None
         refused: list[str] = []
         if resume:
@@ -176,6 +163,7 @@ class _Session:
             self._say_refused(refused)
             self._say({"event": "resumed", "step": self.state.step})
             return
+        nets = None if nets_of is None else nets_of.checkpoint(self.phases.joint)
         if self.fabric.is_global_zero:
             self.run.directory.mkdir(parents=True, exist_ok=True)
             environment = {
@@ -186,7 +174,24 @@ class _Session:
             (self.run.directory / "config.yaml").write_text(self.config.to_yaml(), encoding="utf-8")
             self.metrics.cut(0)
         self._say_refused(refused)
+        if nets_of is not None and nets is not None:
+            self._take_nets(nets_of, nets)
         self.save()
+
+    def _take_nets(self, other: Run, path: Path) -> None:
+        """Begin with the prior's phase, after the steps of another run.
+
+        Raises:
+            DivergenceError: If what is fitted at once is not finite.
+        """
+        meta = self._load(path, self.state.take_nets)
+        self.metrics.begin_with(other.metrics_file.read_bytes()[: meta["metrics_bytes"]])
+        self._say({"event": "nets_taken", "step": self.state.step, "of": str(other.directory)})
+        if (trouble := self._begin_prior_phase()) is not None:
+            raise DivergenceError(
+                f"the prior cannot be fitted to the latents of {other.directory}: {trouble}"
+            )
+        self.fitting_s = 0.0  # before the first interval
 
     def advance(self) -> None:
         """Take all remaining steps.
@@ -204,7 +209,8 @@ class _Session:
                 interval_steps += 1
                 last = self.state.step == self.phases.n_steps
                 log_now = self.state.step % trainer.log_every_steps == 0 or last
-                save_now = self.state.step % trainer.checkpoint_every_steps == 0 or last
+                since = self.state.step - self.state.first_step
+                save_now = since % trainer.checkpoint_every_steps == 0 or last
                 if trouble is None and log_now:
                     seconds = time.perf_counter() - interval_start - self.fitting_s
                     trouble = self._log(interval_steps * self._batch_size() / seconds)
@@ -328,7 +334,8 @@ class _Session:
             DivergenceError: If all tries are spent.
         """
         failed_at, tries = self.state.step, self.state.rollbacks
-        path, _ = newest_intact(self.run.checkpoints, every=self.config.trainer.checkpoint_every_steps)
+        every, first = self.config.trainer.checkpoint_every_steps, self.state.first_step
+        path, _ = newest_intact(self.run.checkpoints, every=every, first=first)
         record = {"event": "diverged", "step": failed_at, "reason": reason, "tries": tries}
         self._say(record)
         require_another_try(tries, reason, failed_at, self.config.trainer.guard)
@@ -342,9 +349,14 @@ class _Session:
         self._say({"event": "rollback", "step": self.state.step, "energy_lr": energy_lr})
 
     def _restore(self, path: Path) -> dict[str, Any]:
-        meta = verify_checkpoint(path)
         self.posterior = None
-        self.state.load({stem: read_tensors(path, stem) for stem in ("model", "ema", "trainer")}, meta, path)
+        return self._load(path, self.state.load)
+
+    def _load(
+        self, path: Path, put: Callable[[dict[str, Any], dict[str, Any], Path], None]
+    ) -> dict[str, Any]:
+        meta = verify_checkpoint(path)
+        put({stem: read_tensors(path, stem) for stem in ("model", "ema", "trainer")}, meta, path)
         return meta
 
     def _say(self, record: dict[str, Any]) -> None:
@@ -383,7 +395,10 @@ class _Session:
             trainer = self.config.trainer
             write_checkpoint(self.run.checkpoints, self.state.step, self.state.tensors(), meta)
             prune_checkpoints(
-                self.run.checkpoints, keep=trainer.keep_checkpoints, every=trainer.checkpoint_every_steps
+                self.run.checkpoints,
+                keep=trainer.keep_checkpoints,
+                every=trainer.checkpoint_every_steps,
+                first=self.state.first_step,
             )
         self.fabric.barrier()
 

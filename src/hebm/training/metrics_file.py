@@ -30,6 +30,11 @@ class MetricsFile:
             with self.path.open("r+b") as file:
                 file.truncate(n_bytes)
 
+    def begin_with(self, lines: bytes) -> None:
+        """Start the file with what another run wrote."""
+        if self.path is not None:
+            self.path.write_bytes(lines)
+
     def write(self, record: Mapping[str, Any]) -> None:
         """Append one object; non-finite numbers are written as text, so that every line is valid JSON."""
         if self.path is None:

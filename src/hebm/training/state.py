@@ -31,6 +31,7 @@ class TrainingState:
     def __init__(self, config: RunConfig, model: JointModel) -> None:
         self.model = model
         self.step = 0
+        self.first_step = 0  # where this run began: later if it took its nets from another one
         self.rollbacks = 0
         self.means = RunningMeans()
         self.streams = {name: named_generator(config.seed, name, device=model.device) for name in STREAMS}
@@ -56,7 +57,7 @@ class TrainingState:
 
     def counters(self) -> dict[str, Any]:
         """The state's numbers, for the checkpoint's JSON."""
-        return {"rollbacks": self.rollbacks}
+        return {"rollbacks": self.rollbacks, "first_step": self.first_step}
 
     def load(self, tensors: dict[str, dict[str, Tensor]], meta: dict[str, Any], path: Path) -> None:
         """Put back what :meth:`tensors` and :meth:`counters` gave to the checkpoint of that path.
@@ -75,6 +76,26 @@ class TrainingState:
         if self.learner is not None:
             self.learner.load(_below(trainer, "learner."))
         self.step, self.rollbacks = meta["step"], meta["rollbacks"]
+        self.first_step = meta.get("first_step", 0)  # older checkpoints began at 0
+
+    def take_nets(self, tensors: dict[str, dict[str, Tensor]], meta: dict[str, Any], path: Path) -> None:
+        """Go on from the last step of a run that has the same nets and another prior; this prior stays as it is.
+
+        Raises:
+            CheckpointError: If that run has other nets.
+        """
+        own = self.tensors()
+        taken = {
+            stem: _of_the_prior(own[stem], of_it=True) | _of_the_prior(tensors[stem], of_it=False)
+            for stem in ("model", "ema")
+        }
+        learner = {name: value for name, value in own["trainer"].items() if name.startswith("learner.")}
+        self.load({**taken, "trainer": tensors["trainer"] | learner}, meta, path)
+        self.first_step = self.step
+
+
+def _of_the_prior(tensors: dict[str, Tensor], *, of_it: bool) -> dict[str, Tensor]:
+    return {name: value for name, value in tensors.items() if name.startswith("prior.") == of_it}
 
 
 def _below(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
