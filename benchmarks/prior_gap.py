@@ -14,6 +14,7 @@ from typing import Any
 
 import hebm
 from hebm.evaluation import evaluate
+from hebm.training import shares_first_phase, twin_config
 from hebm.training.environment import hardware_name
 
 __all__ = ["main"]
@@ -24,10 +25,15 @@ FIELDS = (
 )  # fmt: skip
 
 
-def run_one(preset: str, directory: Path, overrides: list[str]) -> dict[str, Any]:
-    """Train and evaluate one run, or read what is there: its results, training minutes and extractor."""
-    config = hebm.load_config(preset, overrides)
-    run = hebm.train(config, directory, resume=True)
+def run_one(config: hebm.RunConfig, directory: Path, *, twin: hebm.Run | None = None) -> dict[str, Any]:
+    """Train and evaluate one run, or read what is there: its results, training minutes and extractor.
+
+    Args:
+        config: Its configuration.
+        directory: Where it is.
+        twin: Its Gaussian twin, whose nets it takes over where they would be the same; the minutes count them.
+    """
+    run = hebm.train(config, directory, resume=True, nets_of=twin if shares_first_phase(config) else None)
     file = run.evaluation / "samples.json"
     if not file.is_file():
         evaluate(run, "samples")
@@ -77,17 +83,18 @@ def main() -> None:
     parser.add_argument("preset")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     arguments = parser.parse_args()
+    name = Path(arguments.preset).stem
     runs: dict[str, list[dict[str, Any]]] = {"model": [], "gaussian": []}
     for seed in arguments.seeds:
-        directory = Path("runs/prior_gap") / f"{arguments.preset}-seed{seed}"
-        own = [f"seed={seed}"]
-        runs["model"].append(run_one(arguments.preset, directory, own))
-        runs["gaussian"].append(run_one(arguments.preset, directory / "twin", [*own, "prior.kind=gaussian"]))
+        directory = Path("runs/prior_gap") / f"{name}-seed{seed}"
+        config = hebm.load_config(arguments.preset, [f"seed={seed}"])
+        runs["gaussian"].append(run_one(twin_config(config), directory / "twin"))
+        runs["model"].append(run_one(config, directory, twin=hebm.Run(directory / "twin")))
     results = {kind: summary(values) for kind, values in runs.items()}
     ratios = [g["prior_gap"] / j["prior_gap"] for j, g in zip(runs["model"], runs["gaussian"], strict=True)]
     record = {
         "benchmark": "prior_gap",
-        "preset": arguments.preset,
+        "preset": name,
         "seeds": arguments.seeds,
         "hebm_version": hebm.__version__,
         "hardware": hardware_name(),
@@ -95,11 +102,9 @@ def main() -> None:
         "summary": results,
         "runs": runs,
     }
-    path = Path("benchmarks/results") / f"prior_gap-{arguments.preset}.json"
+    path = Path("benchmarks/results") / f"prior_gap-{name}.json"
     path.write_text(json.dumps(record, indent=1) + "\n")
-    print(
-        f"| {arguments.preset}, {len(ratios)} seeds | the preset's prior | Gaussian twin |\n| --- | --- | --- |"
-    )
+    print(f"| {name}, {len(ratios)} seeds | the preset's prior | Gaussian twin |\n| --- | --- | --- |")
     for field in results["model"]:
         print(f"| {field} | {' | '.join(_text(results[kind][field]) for kind in results)} |")
     print(f"prior gap of the twin / of the preset, per seed: {', '.join(f'{r:.1f}' for r in ratios)}")
