@@ -46,7 +46,7 @@ def pyod_vae(**options: Any) -> Any:
         return importlib.import_module("pyod.models.vae").VAE(**options)
     except ImportError as error:
         raise MissingDependencyError(
-            "this benchmark needs PyOD, which is not installed: pip install 'hebm[bench]'."
+            f"this benchmark needs PyOD and what it imports ({error}): pip install 'hebm[bench]'."
         ) from error
 
 
