@@ -22,7 +22,7 @@ from hebm.priors import JointPrior, MixturePrior, StagedEnergy
 from hebm.training import InterruptedTrainingError, Run, train
 from hebm.training.checkpoint import read_tensors
 from hebm.training.devices import make_fabric
-from hebm.training.loop import _Session
+from hebm.training.session import Session
 from hebm.training.state import TrainingState
 from hebm.training.step import TrainingStep
 
@@ -247,13 +247,13 @@ def test_finetuning_steps_are_logged_with_all_terms_at_their_own_rate() -> None:
 def test_finetuning_visits_the_images_after_those_of_the_joint_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     """Steps of the prior alone use no images, so they leave no gap in the order."""
     seen: list[int] = []
-    original = _Session._batch
+    original = Session._batch
 
-    def watched(session: _Session, step: int) -> Tensor:
+    def watched(session: Session, step: int) -> Tensor:
         seen.append(step)
         return original(session, step)
 
-    monkeypatch.setattr(_Session, "_batch", watched)
+    monkeypatch.setattr(Session, "_batch", watched)
     train(config_of("finetuned"), Path(mkdtemp()) / "run")
     assert seen == list(range(8 + 7))
 
