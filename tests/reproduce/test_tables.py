@@ -335,3 +335,14 @@ def test_the_plot_has_a_dot_per_seed_and_a_ring_per_published_number() -> None:
     assert [list(r) for r in rings] == [[0.5]]
     assert axes.yaxis_inverted()
     assert measure_svg(table, plan().spec).startswith("<svg")
+
+
+def test_a_measure_for_information_has_differences_but_no_findings() -> None:
+    """The same verdict by three measures is one finding."""
+    measures = {key: m.model_dump() for key, m in toy_spec().measures.items()}
+    measures["bad"]["decides"] = False
+    spec = toy_spec(measures=measures)
+    tables = make_tables(Plan(spec, "small", ("digits",), 3, ()), RECORDS)
+    assert tables[1].lines[0].entries["digits"].differences
+    assert all("badness" not in finding.text for finding in findings(tables, spec))
+    assert any("goodness" in finding.text for finding in findings(tables, spec))

@@ -70,6 +70,8 @@ class Measure(Config):
     path: str
     """`suite.field.field`; list items by number; `{name}` is filled in from the row's `fields`."""
     higher_is_better: bool | None = None
+    decides: bool = True
+    """Whether findings speak of it; other measures are in the tables for information."""
     digits: PositiveInt = 3
 
 

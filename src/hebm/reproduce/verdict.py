@@ -20,7 +20,9 @@ class Finding:
 
 def findings(tables: Sequence[Table], spec: Spec) -> list[Finding]:
     """Compare every row with its control and with the published value; what speaks against it comes first."""
-    directed = [table for table in tables if table.measure.higher_is_better is not None]
+    directed = [
+        table for table in tables if table.measure.decides and table.measure.higher_is_better is not None
+    ]
     found = [
         finding
         for table in directed
