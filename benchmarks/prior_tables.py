@@ -7,6 +7,7 @@ A block ``<!-- NAME -->`` ... ``<!-- end -->`` of the page is replaced by the ta
 
 import json
 import statistics
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 
 from benchmarks.pages import fill_page
+from hebm.reproduce.statistics import paired_difference
 
 __all__ = ["main"]
 
@@ -62,10 +64,8 @@ def learners_table(record: dict[str, Any]) -> str:
 
 
 def _row(title: str, cells: list[dict[str, Any]]) -> str:
-    lows, highs = [c["log_density"][0] for c in cells], [c["log_density"][1] for c in cells]
-    middle = [(low + high) / 2 for low, high in zip(lows, highs, strict=True)]
-    width = max(high - low for low, high in zip(lows, highs, strict=True))
-    density = spread(middle, ".2f") + (f" (interval {width:.2f})" if width > 0 else "")
+    width = max(c["log_density"][1] - c["log_density"][0] for c in cells)
+    density = spread([_middle(c) for c in cells], ".2f") + (f" (interval {width:.2f})" if width > 0 else "")
     ratios = [c["ratio_100_times"] for c in cells if "ratio_100_times" in c]
     failed = sum("longer_chain_failed" in c for c in cells)
     longer = (f"{spread(ratios)} ×" if ratios else ("exact" if not failed else "")) + (
@@ -74,9 +74,53 @@ def _row(title: str, cells: list[dict[str, Any]]) -> str:
     rolled = sum(len(c.get("rollbacks", [])) for c in cells)
     seconds = spread([c["fit_s"] for c in cells], ".0f", ".0f") + (f" ({rolled} rollbacks)" if rolled else "")
     manifold = " / ".join(spread([c[key] for c in cells], ".2f", ".1g") for key in ("precision", "recall"))
-    gap = spread([c["prior_gap"] for c in cells])
+    gap = spread([_gap(c) for c in cells])
     drawing = spread([c["sampling_s"] for c in cells], ".0f", ".0f")
     return f"| {title} | {gap} | {manifold} | {density} | {longer} | {seconds} | {drawing} |"
+
+
+def paired_table(records: list[dict[str, Any]]) -> str:
+    """What the energies on the mixture and the flow have more than the mixture: a row each, data sets side by side.
+
+    Differences are taken seed by seed, ± their standard error; bold where they are better by more than two of them.
+    """
+    heads = [f"{record['data']}: prior gap | log-density, nats" for record in records]
+    lines = [
+        f"| less the mixture's | {' | '.join(heads)} |",
+        "| --- " * (2 * len(records) + 1) + "|",
+    ]
+    for name in ("importance_on_mixture", "nce_on_mixture", "chains_on_mixture", "flow"):
+        columns = [
+            _paired(record["cells"], name, value, sign)
+            for record in records
+            for value, sign in ((_gap, -1), (_middle, 1))
+        ]
+        if any(column != "–" for column in columns):
+            lines.append(f"| {NAMES[name]} | {' | '.join(columns)} |")
+    return "\n".join(lines)
+
+
+def _paired(
+    cells: list[dict[str, Any]], name: str, value: Callable[[dict[str, Any]], float], better: int
+) -> str:
+    own, other = (
+        {c["seed"]: value(c) for c in cells if c["learner"] == learner and "failed" not in c}
+        for learner in (name, "mixture")
+    )
+    found = paired_difference(own, other)
+    if found is None:
+        return "–"
+    text = f"{found.mean:+.3f}" + ("" if found.se is None else f" ± {found.se:.3f}")
+    return f"**{text}**" if found.is_clear and found.mean * better > 0 else text
+
+
+def _gap(cell: dict[str, Any]) -> float:
+    return float(cell["prior_gap"])
+
+
+def _middle(cell: dict[str, Any]) -> float:
+    low, high = cell["log_density"]
+    return float(low + high) / 2
 
 
 def lipschitz_table(record: dict[str, Any]) -> str:
@@ -142,6 +186,8 @@ def main() -> None:
     records = [json.loads(p.read_text()) for p in sorted(RESULTS.glob("prior_learners-*.json"))]
     for record in records:
         tables[f"learners {record['data']}"] = learners_table(record)
+    if records:
+        tables["learners paired"] = paired_table(records)
     if (path := RESULTS / "prior_lipschitz.json").is_file():
         tables["lipschitz"] = lipschitz_table(json.loads(path.read_text()))
     if (path := RESULTS / "prior_stability.json").is_file():
