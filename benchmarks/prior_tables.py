@@ -151,10 +151,10 @@ def stability_table(record: dict[str, Any]) -> str:
         "| --- | --- | --- | --- | --- |",
     ]
     for name, runs in record["learners"].items():
-        gaps = max((r["largest_gap"] for r in runs if r["largest_gap"] is not None), default=float("nan"))
+        gaps = [r["largest_gap"] for r in runs if r["largest_gap"] is not None]
         lines.append(
             f"| {NAMES[name]} | {len(runs)} | {sum(r['n_rollbacks'] for r in runs)} | "
-            f"{sum(r['gave_up'] for r in runs)} | {gaps:.3g} |"
+            f"{sum(r['gave_up'] for r in runs)} | {format(max(gaps), '.3g') if gaps else '–'} |"
         )
     return "\n".join(lines)
 

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from benchmarks.prior_tables import paired_table
+from benchmarks.prior_tables import paired_table, stability_table
 
 
 def cell(learner: str, seed: int, gap: float, low: float, high: float) -> dict[str, Any]:
@@ -27,4 +27,19 @@ def test_differences_to_the_mixture_are_paired_by_seed() -> None:
         "| --- | --- | --- | --- | --- |",
         "| energy on the mixture, NCE | **-0.500 ± 0.000** | +1.000 ± 0.500 | – | – |",
         "| neural spline flow | +0.500 ± 0.000 | -0.500 ± 0.000 | -1.000 | +1.000 |",
+    ]
+
+
+def test_how_runs_ended_is_counted() -> None:
+    """The largest gap of all seeds; a learner without an energy has none."""
+    ended = {"n_rollbacks": 0, "gave_up": False, "largest_gap": 1.5}
+    runs = [
+        ended,
+        {**ended, "n_rollbacks": 2, "largest_gap": 0.5},
+        {**ended, "gave_up": True, "largest_gap": None},
+    ]
+    text = stability_table({"learners": {"nce": runs, "flow": [{**ended, "largest_gap": None}]}})
+    assert text.splitlines()[2:] == [
+        "| staged NCE from N(0, I), 4 stages | 3 | 2 | 1 | 1.5 |",
+        "| neural spline flow | 1 | 0 | 0 | – |",
     ]
