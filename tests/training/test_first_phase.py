@@ -157,6 +157,21 @@ def test_damaged_nets_are_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "run").exists()
 
 
+def test_nets_whose_log_is_lost_are_taken_and_refused_checkpoints_are_told(tmp_path: Path) -> None:
+    """Weights are what counts; a run that begins anew because its own checkpoints are damaged says so in its log."""
+    twin = train(
+        tiny_config(*LENGTHS, "prior.kind=gaussian", "trainer.lr_schedule=cosine"), tmp_path / "twin"
+    )
+    twin.metrics_file.unlink()
+    config = config_of("importance mixture")
+    run = train(config, tmp_path / "run", nets_of=twin)
+    for path in run.checkpoints.glob("step-*"):
+        (path / "ema.safetensors").write_bytes(b"no weights")
+    again = train(config, tmp_path / "run", resume=True, nets_of=twin)
+    assert final_bits(again.directory) == final_bits(whole("importance mixture").directory)
+    assert {"nets_taken", "checkpoint_refused"} <= {event["event"] for event in events(again)}
+
+
 def test_a_fit_that_is_not_finite_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """There is nothing to roll back to."""
 

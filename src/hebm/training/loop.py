@@ -38,7 +38,7 @@ def train(
         resume: Continue the newest intact checkpoint there; start the run where there is none.
         nets_of: A finished run with ``prior.kind=gaussian`` and otherwise the same data, nets, steps and seed, such as
             the Gaussian twin. A run that learns its prior in a second phase takes over its nets and ends in the same
-            bits as if it had trained them; not looked at where there is a checkpoint to continue.
+            bits as if it had trained them. Where there is a checkpoint to continue, that one goes on.
         device: ``auto`` (a GPU if there is one), ``cpu`` or ``cuda``.
         devices: Processes, one per device, sharing each batch. Under ``torchrun`` or SLURM their numbers count.
         progress: Called with every log record and with events, on the first process.

@@ -107,9 +107,9 @@ class Session:
             (self.run.directory / "environment.json").write_text(json.dumps(environment, indent=1) + "\n")
             (self.run.directory / "config.yaml").write_text(self.config.to_yaml(), encoding="utf-8")
             self.metrics.cut(0)
-        self._say_refused(refused)
         if nets_of is not None and nets is not None:
             self._take_nets(nets_of, nets)
+        self._say_refused(refused)
         self.save()
 
     def _take_nets(self, other: Run, path: Path) -> None:
@@ -119,7 +119,8 @@ class Session:
             DivergenceError: If what is fitted at once is not finite.
         """
         meta = self._load(path, self.state.take_nets)
-        self.metrics.begin_with(other.metrics_file.read_bytes()[: meta["metrics_bytes"]])
+        lines = other.metrics_file.read_bytes() if other.metrics_file.is_file() else b""
+        self.metrics.begin_with(lines[: meta["metrics_bytes"]])
         self._say({"event": "nets_taken", "step": self.state.step, "of": str(other.directory)})
         if (trouble := self._begin_prior_phase()) is not None:
             raise DivergenceError(
