@@ -12,6 +12,7 @@ docs/detection.md.
 
 import argparse
 import json
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,7 @@ from hebm.metrics import ranking
 from hebm.training import Run
 from hebm.training.environment import hardware_name, package_version
 
-__all__ = ["ceiling", "main", "run_of"]
+__all__ = ["by_digit", "ceiling", "main", "run_of"]
 
 DECLARED = "prior_density"
 SCORES = (DECLARED, "energy", "distortion", "latent_density", "rate:level=0", "rate:level=1", "rate:level=2")
@@ -91,18 +92,26 @@ def pixels(images: ImageSet) -> torch.Tensor:
 
 def table(cells: list[dict[str, Any]]) -> str:
     """Mean ± sd over seeds, a column per digit."""
-    digits = sorted({cell["digit"] for cell in cells})
     rows = {
         "declared: the prior's density": lambda cell: cell["single"][DECLARED],
         "the best single score, chosen with labels": lambda cell: max(cell["single"].values()),
         "all scores, combined with labels": lambda cell: cell["with_labels"],
     }
-    lines = [f"| AUPRC, digit | {' | '.join(map(str, digits))} |", "| --- " * (len(digits) + 1) + "|"]
+    digits = sorted({cell["digit"] for cell in cells})
+    published = [f"{PUBLISHED[d]:.3f}" if d in PUBLISHED else "–" for d in digits]
+    return "\n".join([*by_digit("AUPRC, digit", rows, cells), f"| published | {' | '.join(published)} |"])
+
+
+def by_digit(
+    title: str, rows: Mapping[str, Callable[[dict[str, Any]], float]], cells: list[dict[str, Any]]
+) -> list[str]:
+    """Lines of a table: a value of every cell a row, a held-out digit a column, mean ± sd over seeds."""
+    digits = sorted({cell["digit"] for cell in cells})
+    lines = [f"| {title} | {' | '.join(map(str, digits))} |", "| --- " * (len(digits) + 1) + "|"]
     for label, value in rows.items():
         own = [[value(cell) for cell in cells if cell["digit"] == digit] for digit in digits]
-        lines.append(f"| {label} | {' | '.join(spread(v, '.3f', '.3f') for v in own)} |")
-    published = [f"{PUBLISHED[d]:.3f}" if d in PUBLISHED else "–" for d in digits]
-    return "\n".join([*lines, f"| published | {' | '.join(published)} |"])
+        lines.append(f"| {label} | {' | '.join(spread(values, '.3f', '.3f') for values in own)} |")
+    return lines
 
 
 def main() -> None:

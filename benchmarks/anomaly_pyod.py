@@ -16,14 +16,16 @@ import itertools
 import json
 import statistics
 import time
+from collections import Counter
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmarks.anomaly_ceiling import by_digit
 from benchmarks.pages import fill_page
-from benchmarks.prior_tables import spread
 from hebm.build import build_images
 from hebm.config import RunConfig, load_config
 from hebm.errors import MissingDependencyError
@@ -84,18 +86,11 @@ def one_cell(data: str, digit: int, seed: int, *, n_epochs: int, limit: int | No
 
 def table(cells: list[dict[str, Any]]) -> str:
     """Mean ± sd over seeds, a column per digit."""
-    digits = sorted({cell["digit"] for cell in cells})
-    lines = [f"| PyOD's VAE, digit | {' | '.join(map(str, digits))} |", "| --- " * (len(digits) + 1) + "|"]
-    for label, key in (
-        ("AUPRC (trapezoid)", "auprc_trapezoid"),
-        ("average precision", "auprc"),
-        ("AUROC", "auroc"),
-    ):
-        own = [[cell[key] for cell in cells if cell["digit"] == digit] for digit in digits]
-        lines.append(f"| {label} | {' | '.join(spread(values, '.3f', '.3f') for values in own)} |")
-    n_seeds = {sum(cell["digit"] == digit for cell in cells) for digit in digits}
-    seeds = " to ".join(map(str, sorted({min(n_seeds), max(n_seeds)})))
+    rows = {"AUPRC (trapezoid)": "auprc_trapezoid", "average precision": "auprc", "AUROC": "auroc"}
+    lines = by_digit("PyOD's VAE, digit", {label: itemgetter(key) for label, key in rows.items()}, cells)
+    n_seeds = sorted(set(Counter(cell["digit"] for cell in cells).values()))
     minutes = statistics.fmean(cell["training_s"] for cell in cells) / 60
+    seeds = " or ".join(map(str, n_seeds))
     return "\n".join([*lines, "", f"Seeds a digit: {seeds}. {minutes:.1f} minutes of training a cell."])
 
 
