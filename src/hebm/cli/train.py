@@ -12,7 +12,6 @@ from hebm.cli.progress import TrainingProgress
 from hebm.config import RunConfig, load_config
 from hebm.training import (
     Run,
-    check_first_phase,
     check_run_directory,
     shares_first_phase,
     train,
@@ -58,8 +57,6 @@ def train_run(
     directory = run_dir or Path("runs") / Path(preset).stem
     run, beside = Run(directory), Run(directory / "twin")
     nets = None if nets_of is None else Run(nets_of)
-    if nets is not None:
-        check_first_phase(nets, config)
     check_run_directory(run, config, resume=resume)
     if twin:
         check_run_directory(beside, twin_config(config), resume=resume)

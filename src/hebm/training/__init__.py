@@ -1,7 +1,7 @@
 """Training: loop, state, checkpoints and run directories."""
 
 from hebm.training.detectors import StoredDetector, calibrate_run, load_detector
-from hebm.training.first_phase import check_first_phase, shares_first_phase
+from hebm.training.first_phase import shares_first_phase
 from hebm.training.loop import InterruptedTrainingError, train
 from hebm.training.run import Run, load
 from hebm.training.run_directory import check_run_directory, twin_config
@@ -11,7 +11,6 @@ __all__ = [
     "Run",
     "StoredDetector",
     "calibrate_run",
-    "check_first_phase",
     "check_run_directory",
     "load",
     "load_detector",
