@@ -2,6 +2,7 @@
 
 import logging
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -82,6 +83,25 @@ def test_a_photograph_is_cropped_to_its_centre_and_resized(tmp_path: Path) -> No
     np.testing.assert_array_equal(
         _load(tmp_path / "set", size=4).images[0], np.asarray(half).transpose(2, 0, 1)
     )
+
+
+@pytest.mark.parametrize(("size", "n_pools"), [(8, 0), (64, 1)])
+def test_photographs_are_decoded_on_threads_and_thumbnails_are_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, n_pools: int
+) -> None:
+    """Random pixels hardly compress: 64 x 64 of them are a file of 12 kB. Order and pixels are the same."""
+    pools: list[object] = []
+
+    class Pool(ThreadPoolExecutor):
+        def __init__(self, n_threads: int) -> None:
+            super().__init__(n_threads)
+            pools.append(self)
+
+    monkeypatch.setattr("hebm.data.decode.ThreadPoolExecutor", Pool)
+    images = pictures(12, size, size, 3)
+    write_pngs(tmp_path / "set", images, [f"{i:02d}.png" for i in range(12)])
+    np.testing.assert_array_equal(_load(tmp_path / "set").images, images)
+    assert len(pools) == n_pools
 
 
 def test_resizing_is_antialiased(tmp_path: Path) -> None:
