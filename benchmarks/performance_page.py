@@ -32,6 +32,14 @@ an option (`trainer.precision=bf16`) and changes numerics: matrix products and c
 bfloat16; latents, energies, chains and every term of the bound in float32. What it and `trainer.compile` change in the
 results is in [reproduction.md](reproduction.md) (`hebm reproduce ablation-numerics`).
 
+## Memory
+
+On Linux with glibc, training on a CPU and the command line keep the memory that they free (up to 2 GiB, in blocks of up
+to 1 GiB; `hebm.allocator`): otherwise every step gives its activations back to the kernel and asks for them again, page
+by page. Nothing that is computed changes, and the peak is the same; `MALLOC_TRIM_THRESHOLD_=131072 hebm train …`
+switches it off. The rows *memory* say what it is worth, each candidate in a process of its own; in all other rows the
+peers have it too.
+
 ## Paths of a chain
 
 `sampler.path` is `auto`, `reference`, `fused` or `triton`. The reference path, one pure step after the other, defines

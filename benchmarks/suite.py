@@ -25,9 +25,11 @@ from benchmarks.evaluation_steps import evaluation_rows
 from benchmarks.growth import growth_exponents
 from benchmarks.input_pipeline import input_rows
 from benchmarks.langevin import langevin_rows
+from benchmarks.memory import memory_rows
 from benchmarks.performance_page import RESULTS, timed_rows
 from benchmarks.timing import Limits, Row, measure_limits
 from benchmarks.training_step import training_rows
+from hebm.allocator import keep_freed_memory
 from hebm.training.environment import describe_environment, hardware_name
 
 __all__ = ["GROUPS", "main", "run_suite"]
@@ -35,6 +37,7 @@ __all__ = ["GROUPS", "main", "run_suite"]
 GROUPS: dict[str, Callable[..., list[Row]]] = {
     "langevin": langevin_rows,
     "training": training_rows,
+    "memory": memory_rows,
     "input": input_rows,
     "evaluation": evaluation_rows,
 }
@@ -165,6 +168,7 @@ def main(arguments: list[str] | None = None) -> None:
     if unknown := sorted(set(names) - {*GROUPS, "growth"}):
         sys.exit(f"unknown groups {unknown}; choose among {[*GROUPS, 'growth']}.")
     torch.set_num_threads(chosen.threads)
+    keep_freed_memory()
     device = torch.device(chosen.device)
     out = chosen.out or RESULTS / file_name(hardware_name(device))
     kept = other_groups(out, [*names, *(["pythae"] if chosen.pythae else [])], device, quick=chosen.quick)

@@ -17,6 +17,7 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "files": set(),
     "randomness": set(),
+    "allocator": set(),
     "latents": {"errors", "randomness"},
     "distributions": {"errors", "randomness"},
     "nn": set(),
@@ -38,13 +39,13 @@ ALLOWED: dict[str, set[str]] = {
     "training": {
         "build", "build_prior", "learners", "distributions",
         "models", "objectives", "samplers", "data", "config", "latents", "randomness", "errors", "priors",
-        "files", "detection",
+        "files", "detection", "allocator",
     },
     "sklearn": {"config", "data", "detection", "errors", "models", "training", "build"},
     "evaluation": {
         "build", "training.checkpoint", "training.run", "training.environment", "models", "samplers", "metrics",
         "features", "data", "latents", "randomness", "config", "errors", "detection",
-        "files", "priors", "distributions", "attacks", "report.grid", "representations",
+        "files", "priors", "distributions", "attacks", "report.grid", "representations", "allocator",
     },
     "released": {"build", "training", "models", "config", "errors", "files"},
     "report": {"metrics", "errors", "files"},

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from benchmarks.growth import growth_exponents, slope
+from benchmarks.memory import memory_rows
 from benchmarks.timing import Floor, Limits, compare, interleaved
 
 from benchmarks import langevin, performance_page, suite, timing
@@ -70,6 +71,14 @@ def test_growth_of_chains_is_measured(monkeypatch: pytest.MonkeyPatch) -> None:
     results = growth_exponents(CPU, budget_s=0, least=1, sizes=sizes)
     assert [g["what"] for g in results][:2] == list(sizes)
     assert all(math.isfinite(g["exponent"]) for g in results)
+
+
+def test_memory_is_measured_in_processes_of_their_own() -> None:
+    """A step of the digits each, once; on a GPU there is nothing to measure."""
+    (row,) = memory_rows(LIMITS, CPU, presets=("digits",), budget_s=0, least=1)
+    assert list(row.milliseconds) == ["hebm", "hebm, memory given back"]
+    assert all(value > 0 for values in row.milliseconds.values() for value in values)
+    assert memory_rows(LIMITS, torch.device("cuda")) == []
 
 
 def result() -> dict[str, Any]:

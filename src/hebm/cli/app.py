@@ -5,6 +5,7 @@ import sys
 
 import typer
 
+from hebm.allocator import keep_freed_memory
 from hebm.cli.data import data
 from hebm.cli.detect import detect
 from hebm.cli.evaluate import evaluate_run
@@ -56,6 +57,7 @@ def main() -> None:
     logging.basicConfig(format="%(message)s", level=logging.WARNING)
     for noisy in ("lightning_fabric", "lightning.fabric"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
+    keep_freed_memory()
     try:
         app()
     except RequestError as error:

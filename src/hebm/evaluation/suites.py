@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 
+from hebm.allocator import keep_freed_memory
 from hebm.config import RunConfig
 from hebm.errors import ConfigError
 from hebm.evaluation.aggregate import evaluate_aggregate
@@ -102,6 +103,8 @@ def write_suite(
 ) -> Path:
     """Run one suite on a model that is not as its run has it, such as one with another prior or sampler.
 
+    On a CPU the process keeps the memory that it frees from then on (:func:`~hebm.allocator.keep_freed_memory`).
+
     Args:
         folder: Where ``SUITE.json`` and the suite's pictures go.
         suite: Name of the suite.
@@ -113,6 +116,8 @@ def write_suite(
     Returns:
         The result file.
     """
+    if model.device.type == "cpu":
+        keep_freed_memory()
     started = time.perf_counter()
     more = {"checkpoint": checkpoint} if suite in READ_CHECKPOINT else {}
     results = SUITES[suite](model, config, seed=seed, **more)

@@ -5,6 +5,7 @@ from typing import Any
 
 from lightning_fabric import Fabric
 
+from hebm.allocator import keep_freed_memory
 from hebm.build import build_images
 from hebm.build_prior import images_needed
 from hebm.config import RunConfig
@@ -31,6 +32,8 @@ def train(
     progress: Progress | None = None,
 ) -> Run:
     """Train a model and keep everything in a run directory.
+
+    On a CPU the process keeps the memory that it frees from then on (:func:`~hebm.allocator.keep_freed_memory`).
 
     Args:
         config: What to train.
@@ -61,6 +64,8 @@ def train(
     fabric = make_fabric(config, device=device, devices=devices)
     if fabric.is_global_zero:
         check_run_directory(run, config, resume=resume)
+    if fabric.device.type == "cpu":
+        keep_freed_memory()
     images = _load_images(config, fabric)
     with deterministic_kernels(fabric.device):
         session = Session(config, run, fabric, ResidentImages(images, fabric.device), progress)
