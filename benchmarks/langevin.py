@@ -3,7 +3,7 @@ r"""Langevin chains against the loops that people run instead: K = 60 steps on o
 All peers run z ← z + η ∇log p(z) + √(2η) ε with η = 0.08 on an energy tilting N(0, I): the loop in the order of the
 paper (a list of latents, autograd), with the spectral normalisation recomputed at each call as in the released code,
 and with it folded; and ``torchebm``'s ``LangevinDynamics``. What is asserted first: one step of every peer has the law
-of the reference step.
+of the reference step. Beside them, what nobody can save: the matrix products alone, and the noise alone.
 """
 
 import itertools
@@ -19,9 +19,10 @@ from benchmarks.timing import Floor, Limits, Row, compare
 from hebm.priors import EnergyNetwork, GaussianPrior, JointPrior
 from hebm.samplers import ShortRunLangevin
 
-__all__ = ["langevin_floor", "langevin_prior", "langevin_rows"]
+__all__ = ["NOISE", "PRODUCTS", "langevin_floor", "langevin_prior", "langevin_rows"]
 
 K, ETA = 60, 0.08
+PRODUCTS, NOISE = "products alone", "noise alone"
 LEVELS = {16: (10, 2, 2, 2), 50: (10,) * 5}
 ENERGIES = ((50, 4), (100, 2))
 BATCHES = (100, 1000, 10_000)
@@ -118,6 +119,29 @@ def _chains(n_latents: int, width: int, depth: int, device: torch.device) -> dic
     return chains if peer is None else chains | {"torchebm": peer}
 
 
+def _parts(
+    n_latents: int, width: int, depth: int, batch: int, device: torch.device
+) -> dict[str, Callable[[], None]]:
+    """The products of K steps, without activations, and their noise; both into memory that is there already."""
+    z, hidden, other = (torch.zeros(batch, n, device=device) for n in (n_latents, width, width))
+    first, square, bias = (torch.zeros(n, width, device=device) for n in (n_latents, width, 1))
+    out = first.t().contiguous()
+
+    def products() -> None:
+        for _ in range(K):
+            torch.addmm(bias, z, first, out=hidden)
+            for _ in range(depth - 1):
+                torch.addmm(bias, hidden, square, out=other)
+                torch.mm(other, square, out=hidden)
+            torch.addmm(z, hidden, out, out=z)
+
+    def noise() -> None:
+        for _ in range(K):
+            torch.randn(batch, n_latents, out=z)
+
+    return {PRODUCTS: products, NOISE: noise}
+
+
 def assert_same_dynamics(
     chains: dict[str, Callable[..., Tensor]], n_latents: int, device: torch.device
 ) -> None:
@@ -145,7 +169,7 @@ def langevin_rows(
             start = torch.randn(batch, n_latents, device=device)
             candidates: dict[str, Any] = {
                 name: (lambda chain=chain, start=start: chain(start, K)) for name, chain in chains.items()
-            }
+            } | _parts(n_latents, width, depth, batch, device)
             rows.append(
                 compare(
                     "langevin",
