@@ -98,7 +98,7 @@ def _row(row: dict[str, Any]) -> str:
         for name, ratio in row["speedup"].items()
     )
     floor = f"{median / row['floor_ms']:.1f} ({row['floor_of']})" if row["floor_ms"] else "–"
-    return f"| {row['group']}: {row['case']} | {median:.1f} [{first:.1f}, {third:.1f}] | {peers} | {floor} |"
+    return f"| {row['group']}: {row['case']} | {median:.1f} [{first:.1f}, {third:.1f}] | {peers or '–'} | {floor} |"
 
 
 def _goals(rows: list[dict[str, Any]]) -> list[str]:

@@ -131,7 +131,8 @@ def table(result: dict[str, Any]) -> str:
         ours = row["milliseconds"]["hebm"][1]
         peers = ", ".join(f"{name} {ratio[1]:.2f}x" for name, ratio in row["speedup"].items())
         floor = f"; {ours / row['floor_ms']:.1f} of floor ({row['floor_of']})" if row["floor_ms"] else ""
-        lines.append(f"{row['group']:14s} {row['case']}: {ours:.1f} ms; against {peers}{floor}")
+        against = f"; against {peers}" if peers else ""
+        lines.append(f"{row['group']:14s} {row['case']}: {ours:.1f} ms{against}{floor}")
     lines += [
         f"growth         {g['what']} {g['sizes']}: exponent {g['exponent']:.2f}"
         for g in result["groups"].get("growth", [])
