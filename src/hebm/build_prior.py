@@ -18,6 +18,7 @@ from hebm.learners import (
     RecoveryLearner,
     TiltedLearner,
     fewest_images,
+    looks_at_once,
     spread_components_,
 )
 from hebm.models import PriorSampler
@@ -103,16 +104,19 @@ def _energy(section: PriorConfig, level_dims: tuple[int, ...]) -> EnergyNetwork:
     )
 
 
-def build_sampler(config: RunConfig, *, training: bool = False) -> PriorSampler:
+def build_sampler(config: RunConfig, *, training: bool = False, checked: bool = True) -> PriorSampler:
     """Build the sampler of the prior's chains.
 
     Args:
         config: The configuration.
         training: With the number of steps of training, where sampling has another.
+        checked: Whether Langevin chains that are not finite are an error.
     """
     section, prior = config.sampler, config.prior
     n_steps = section.n_steps if training else section.n_sampling_steps
-    langevin = ShortRunLangevin(n_steps, section.step_size, section.temperature, section.path)
+    langevin = ShortRunLangevin(
+        n_steps, section.step_size, section.temperature, section.path, checked=checked
+    )
     metropolis = MetropolisChains(n_steps, section.step_size, section.path)
     if prior.kind == "recovery":
         return RecoveryChains(n_steps, section.step_size)
@@ -197,15 +201,14 @@ def _energy_learner(
         )
     if config.prior.kind == "importance":
         return ImportanceLearner(prior, optimizer, streams["prior"], max_norm=section.grad_clip)
-    pool = None
+    pool, like = None, next(prior.energy.parameters())
     if config.prior.kind == "persistent":
-        like = next(prior.energy.parameters())
         pool = PersistentPool(
             prior.sample_base(config.sampler.n_chains, like=like, generator=streams["pool"])
         )
     return ContrastiveLearner(
         prior,
-        build_sampler(config, training=True),
+        build_sampler(config, training=True, checked=looks_at_once(like)),
         optimizer,
         streams,
         l2=l2,

@@ -49,6 +49,11 @@ class ResidentImages:
     def __len__(self) -> int:
         return len(self._pixels)
 
+    @property
+    def place(self) -> torch.device:
+        """Where the images are; indices that are there already are not copied for every batch."""
+        return self._pixels.device
+
     def batch(self, indices: Tensor) -> Tensor:
         """Gather images and normalise them on the device: x / 255.
 

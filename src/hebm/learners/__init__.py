@@ -10,6 +10,7 @@ from hebm.learners.posterior import PosteriorLatents
 from hebm.learners.recovery import RecoveryLearner
 from hebm.learners.tilted import TiltedLearner
 from hebm.learners.two_phase import TwoPhaseGuard, TwoPhaseHistory, fit_two_phase
+from hebm.learners.updates import looks_at_once
 
 __all__ = [
     "ContrastiveLearner",
@@ -27,5 +28,6 @@ __all__ = [
     "TwoPhaseHistory",
     "fewest_images",
     "fit_two_phase",
+    "looks_at_once",
     "spread_components_",
 ]

@@ -231,7 +231,8 @@ class Session:
     def _batch(self, step: int) -> torch.Tensor:
         epoch, position = divmod(step, self.steps_per_epoch)
         if self.order is None or self.order[0] != epoch:
-            self.order = epoch, epoch_order(len(self.images), seed=self.config.seed, epoch=epoch)
+            order = epoch_order(len(self.images), seed=self.config.seed, epoch=epoch)
+            self.order = epoch, order.to(self.images.place)  # once an epoch: a copy waits for the device
         share = self.config.trainer.batch_size // self.fabric.world_size
         start = position * self.config.trainer.batch_size + self.fabric.global_rank * share
         return self.images.batch(self.order[1][start : start + share])

@@ -91,7 +91,7 @@ class _Folded:
         self.biases = network.biases[:-1]
         self.forward = [weight.t().contiguous() for weight in (first, *hidden)]
         self.backward = [weight.contiguous() for weight in hidden]
-        self.last, self.constant = last[0].contiguous(), float(network.biases[-1])
+        self.last, self.constant = last[0].contiguous(), network.biases[-1]
         self.move = -step_size * (first if free is None else first * free[columns])
 
     def allocate(self, n_rows: int) -> Tensor:

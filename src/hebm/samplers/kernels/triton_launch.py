@@ -89,7 +89,7 @@ def run_triton(
     """
     call = _prepared(target, start, n_steps, step_size, temperature, generator, free, noise, traced)
     call.launch("langevin_chain")
-    return call.end, call.trace
+    return call.end, call.log_densities
 
 
 @torch.no_grad()
@@ -128,7 +128,7 @@ def run_triton_mala(
     call = _prepared(target, start, n_steps, step_size, 1.0, generator, free, noise, traced)
     accepted = call.end.new_zeros(len(start))
     call.launch("mala_chain", start if uniforms is None else uniforms.contiguous(), accepted)
-    return call.end, call.trace, accepted / max(n_steps, 1)
+    return call.end, call.log_densities, accepted / max(n_steps, 1)
 
 
 @dataclass(frozen=True)
@@ -137,8 +137,14 @@ class _Call:
 
     end: Tensor
     trace: Tensor
+    biases: Tensor
     arguments: tuple[Any, ...]
     constants: dict[str, Any]
+
+    @property
+    def log_densities(self) -> Tensor:
+        """The trace with the networks' last biases, which the kernel does not see: they move no chain."""
+        return self.trace - self.biases
 
     def launch(self, name: str, *more: Tensor) -> None:
         """Run the kernel of that name, with further arguments if it has any."""
@@ -176,14 +182,13 @@ def _prepared(
     moves = start.new_zeros(latents)
     moves[:n_latents] = 1 if free is None else free
     end, trace = torch.empty_like(start), start.new_empty(n_steps if traced else 0, n_chains)
-    biases = sum(float(network.biases[-1]) for network in target.networks)
     seed, first_chain, n_streams = _streams(generator, n_chains, start.device)
     first = target.networks[0]
     arguments = (
         *(start, end, trace, start if noise is None else noise.contiguous(), seed, networks, moves),
         *(n_chains, n_steps, n_latents, first_chain, n_streams, networks.shape[1]),
         *(step_size, math.sqrt(2 * step_size * temperature)),
-        -0.5 * n_latents * math.log(2 * math.pi) - target.constant - biases,
+        -0.5 * n_latents * math.log(2 * math.pi) - target.constant,
         first.activation.slope,
     )
     constants = {
@@ -197,7 +202,8 @@ def _prepared(
         "INJECTED": noise is not None,
         "PRECISION": _precision(),
     }
-    return _Call(end, trace, arguments, constants)
+    biases = torch.stack([network.biases[-1] for network in target.networks]).sum(0)
+    return _Call(end, trace, biases, arguments, constants)
 
 
 def _precision() -> str:
