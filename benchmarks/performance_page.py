@@ -113,11 +113,11 @@ def _goals(rows: list[dict[str, Any]]) -> list[str]:
                 if reached < goal and PRODUCTS in row["milliseconds"]:
                     missed.setdefault(case, (row, []))[1].append(peer)
     head = ["| aim, times as fast | at least | here | |", "| --- | --- | --- | --- |"]
-    why = [f"* {_bound(row, peers)}" for row, peers in missed.values()]
+    why = [f"* {_why_missed(row, peers)}" for row, peers in missed.values()]
     return [*head, *lines, "", *why, *([""] if why else [])] if lines else []
 
 
-def _bound(row: dict[str, Any], peers: list[str]) -> str:
+def _why_missed(row: dict[str, Any], peers: list[str]) -> str:
     """Why an aim of the chains is missed: what products and noise alone take, which the peers have to pay, too."""
     times = {name: quartiles[1] for name, quartiles in row["milliseconds"].items()}
     least = times[PRODUCTS] + times[NOISE]

@@ -186,7 +186,8 @@ def _energy_learner(
 ) -> PriorLearner:
     section, l2 = config.trainer.energy, config.objective.energy_l2
     if isinstance(prior, RecoveryPrior):
-        sampler = RecoveryChains(config.sampler.n_steps, config.sampler.step_size)
+        checked = looks_at_once(next(prior.energies.parameters()))
+        sampler = RecoveryChains(config.sampler.n_steps, config.sampler.step_size, checked=checked)
         optimizer = adam(prior.energies, section)
         return RecoveryLearner(prior, sampler, optimizer, streams["prior"], l2=l2, max_norm=section.grad_clip)
     optimizer = adam(prior.energy, section)

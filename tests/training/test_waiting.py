@@ -37,7 +37,7 @@ class Reads(TorchDispatchMode):
 @pytest.fixture
 def as_on_a_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody looks at once."""
-    for module in ("hebm.learners.updates", "hebm.build_prior"):
+    for module in ("hebm.learners.updates", "hebm.learners.likelihood", "hebm.build_prior"):
         monkeypatch.setattr(f"{module}.looks_at_once", lambda _: False)
 
 
@@ -65,6 +65,8 @@ KINDS = [
     ("prior.kind=joint", "sampler.path=reference"),
     ("prior.kind=joint", "prior.coupling=per_level", "prior.lipschitz=1"),
     ("prior.kind=persistent",),
+    ("prior.kind=flow", "prior.training=joint"),
+    ("prior.kind=recovery", "prior.training=joint"),
 ]
 
 

@@ -9,7 +9,7 @@ from torch.optim import Optimizer
 from hebm.errors import NonFiniteError
 from hebm.latents import Latents
 from hebm.learners.posterior import PosteriorLatents
-from hebm.learners.updates import descend
+from hebm.learners.updates import descend, looks_at_once
 from hebm.priors import BasePrior, FlowPrior, MixturePrior
 
 __all__ = ["LikelihoodLearner", "spread_components_"]
@@ -37,7 +37,7 @@ class LikelihoodLearner:
     def step(self, latents: Latents) -> dict[str, Tensor]:
         """One step."""
         log_prob = self.prior.log_prob(latents).mean()
-        if not torch.isfinite(log_prob):
+        if looks_at_once(log_prob) and not torch.isfinite(log_prob):
             raise NonFiniteError("the log-density of the prior is not finite; lower `trainer.base.lr`.")
         norm = descend(-log_prob, self.optimizers["base"], max_norm=self.max_norm)
         return {"log_prob_base": log_prob.detach(), "grad_norm_base": norm}

@@ -32,12 +32,14 @@ class RecoveryChains:
     Args:
         n_steps: K.
         relative_step: η of a level in units of its σ²; at the noisiest level, whose target has no recovery term, of 1.
+        checked: Whether numbers that are not finite are an error (:class:`~hebm.samplers.ShortRunLangevin`).
 
     Source: Gao et al. (2021), arXiv:2012.08125.
     """
 
     n_steps: int = 30
     relative_step: float = 0.08
+    checked: bool = True
 
     def level(
         self,
@@ -52,7 +54,7 @@ class RecoveryChains:
         noisiest = level == len(log_density.sigmas) - 1
         eta = self.relative_step * (1.0 if noisiest else log_density.sigmas[level] ** 2)
         target = log_density.conditional(level, None if noisiest else noisier)
-        chains = ShortRunLangevin(n_steps=self.n_steps, step_size=eta)
+        chains = ShortRunLangevin(n_steps=self.n_steps, step_size=eta, checked=self.checked)
         return chains(target, (noisier,), n_steps=n_steps, generator=generator)
 
     @torch.no_grad()
