@@ -25,7 +25,7 @@ def model() -> JointModel:
 @pytest.fixture(scope="module")
 def images() -> Tensor:
     """More than one batch."""
-    return torch.rand(700, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    return torch.rand(300, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
 def test_scores_together_are_the_scores_alone(model: JointModel, images: Tensor) -> None:
@@ -42,11 +42,11 @@ def test_scores_together_are_the_scores_alone(model: JointModel, images: Tensor)
 
 
 def test_a_batch_is_encoded_once_for_all_scores(model: JointModel, images: Tensor) -> None:
-    """500 + 200 images, whatever the number of scores."""
+    """200 + 100 images, whatever the number of scores."""
     scores = {name: build_score(name) for name in ("distortion", "energy", "log_joint", "elbo", "llr")}
     with encoder_calls(model) as calls:
         score_together(model, scores, images, normals=images[:1])
-    assert calls == [500, 200]
+    assert calls == [200, 100]
 
 
 def test_seconds_are_those_of_all_batches(
