@@ -1,7 +1,7 @@
 """Freed memory stays with the process, so that the next training step has it without asking the kernel.
 
-glibc gives large blocks back as they are freed, and every step asks for the same ones again, page by page: 8,000 page
-faults a step of ``fashion_mnist`` at batch 100. `python -m benchmarks.suite --only memory` measures what that costs.
+glibc gives large blocks back as they are freed, and every step asks for the same ones again, page by page. What that
+costs is measured by `python -m benchmarks.suite --only memory`.
 """
 
 import ctypes
