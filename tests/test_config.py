@@ -119,6 +119,8 @@ def test_an_override_keeps_the_rest_of_its_section(small: Path) -> None:
         ("model.merge=multiply", "'add' or 'concat'"),
         ("model.levels=[]", "at least 1 item"),
         ("objective.free_bits=[1.0]", "1 values for 2 levels"),
+        ("objective.level_start_steps=[0]", r"level_start_steps=\[0\] for 2 levels"),
+        ("objective.level_start_steps=[5, 10]", "one at least is 0"),
         ("data.channels=2", "data.channels = 2"),
     ],
 )
@@ -210,6 +212,7 @@ OTHER_VALUES = (
         "reference",
         "joint",
         "[3]",
+        "[0, 3]",
         "[0.5]",
         "[x]",
         "pca",

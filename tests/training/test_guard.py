@@ -2,6 +2,7 @@
 
 import math
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -20,9 +21,7 @@ def fault(monkeypatch: pytest.MonkeyPatch, *, at_step: int, times: int, spoil: s
     healthy = TrainingStep.__call__
     hits: list[int] = []
 
-    def faulty(
-        self: TrainingStep, x: torch.Tensor, *, kl_weight: float, learns_prior: bool
-    ) -> dict[str, torch.Tensor]:
+    def faulty(self: TrainingStep, x: torch.Tensor, **options: Any) -> dict[str, torch.Tensor]:
         if self.state.step == at_step and len(hits) < times:
             hits.append(at_step)
             net = self.state.model.generator if spoil == "generator" else self.state.model.prior.energy
@@ -33,7 +32,7 @@ def fault(monkeypatch: pytest.MonkeyPatch, *, at_step: int, times: int, spoil: s
                         parameter.mul_(1e3)
                     else:
                         parameter.fill_(math.nan)
-        return healthy(self, x, kl_weight=kl_weight, learns_prior=learns_prior)
+        return healthy(self, x, **options)
 
     monkeypatch.setattr(TrainingStep, "__call__", faulty)
     return hits

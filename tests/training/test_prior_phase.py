@@ -263,9 +263,9 @@ def test_finetuning_has_the_whole_bound_from_its_first_step(monkeypatch: pytest.
     weights_seen: list[float] = []
     original = TrainingStep.__call__
 
-    def watched(step: TrainingStep, x: Tensor, *, kl_weight: float, learns_prior: bool) -> dict[str, Tensor]:
+    def watched(step: TrainingStep, x: Tensor, *, kl_weight: float, **options: Any) -> dict[str, Tensor]:
         weights_seen.append(kl_weight)
-        return original(step, x, kl_weight=kl_weight, learns_prior=learns_prior)
+        return original(step, x, kl_weight=kl_weight, **options)
 
     monkeypatch.setattr(TrainingStep, "__call__", watched)
     train(config_of("finetuned", "objective.kl_warmup_steps=100"), Path(mkdtemp()) / "run")

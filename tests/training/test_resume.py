@@ -24,6 +24,7 @@ VARIANTS = {
     "joint": (),
     "persistent": ("prior.kind=persistent", "sampler.n_chains=50", "sampler.restart_probability=0.1"),
     "energy_only": ("trainer.max_steps=6", "trainer.energy_only_steps=15"),
+    "progressive": ("objective.level_start_steps=[0, 2]", "objective.level_fade_steps=10"),
     "spectral": ("prior.lipschitz=1", "objective.kl_warmup_steps=20", "trainer.lr_schedule=cosine"),
 }
 

@@ -11,7 +11,7 @@ from hebm.build import build_model
 from hebm.errors import ConfigError
 from hebm.training import train
 from hebm.training.ema import EmaModel
-from hebm.training.schedules import ema_decay_at, kl_weight_at, lr_factor_at
+from hebm.training.schedules import ema_decay_at, kl_weight_at, level_weights_at, lr_factor_at
 from hebm.training.state import TrainingState
 
 
@@ -39,6 +39,41 @@ def test_kl_weight_rises_linearly_to_one() -> None:
     """1/4, 2/4, 3/4, 1, 1; and 1 without warm-up."""
     assert [kl_weight_at(t, warmup_steps=4) for t in range(5)] == [0.25, 0.5, 0.75, 1.0, 1.0]
     assert kl_weight_at(0, warmup_steps=0) == 1.0
+
+
+def test_levels_fade_in_one_after_the_other() -> None:
+    """A level that starts at 0 is whole at once; one that starts at 4 has 0 until then and 1 after two steps more."""
+    seen = [level_weights_at(t, starts=(0, 4, 5), fade_steps=2) for t in (0, 4, 5, 6, 7)]
+    assert seen == [(1, 0, 0), (1, 0, 0), (1, 0.5, 0), (1, 1, 0.5), None]
+    assert level_weights_at(0, starts=(), fade_steps=2) is None
+
+
+def test_a_level_that_has_not_started_learns_nothing_of_the_image(tmp_path: Path) -> None:
+    """Until its start the bottom level costs its rate alone: that of the top level, which the image needs, stays, the
+    bottom one's falls; with the starts exchanged it is the other way round."""
+    top, bottom = (
+        train(
+            tiny_config(
+                f"objective.level_start_steps={starts}",
+                "trainer.max_steps=300",
+                "trainer.autoencoder.lr=0.01",
+                "objective.level_fade_steps=1",
+            ),
+            tmp_path / str(i),
+        ).metrics()
+        for i, starts in enumerate(([0, 299], [299, 0]))
+    )
+    before = [records[-2]["rate_per_level"] for records in (top, bottom)]
+    assert before[0][0] > 10 * before[0][1]
+    assert before[1][1] > 10 * before[1][0]
+
+
+def test_a_run_that_ends_before_all_levels_have_entered_is_refused(tmp_path: Path) -> None:
+    """The key is named and nothing is written."""
+    config = tiny_config("objective.level_start_steps=[0, 25]", "objective.level_fade_steps=6")
+    with pytest.raises(ConfigError, match=r"at step 31; lower objective\.level_start_steps"):
+        train(config, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_ema_follows_its_formula() -> None:

@@ -42,6 +42,21 @@ def test_both_passes_are_one_graph_each() -> None:
     torch.testing.assert_close([p.grad for p in module.parameters() if p.grad is not None], gradients)
 
 
+def test_levels_reach_the_generator_times_their_weight() -> None:
+    """The distortion is that of weighted latents; rates and the latents that the prior learns from are not weighted.
+    In the compiler's eyes it is one graph too."""
+    module, y, eps = passes()
+    weights = torch.tensor([1.0, 0.25])
+    latents, distortion, rates = module(y, eps, weights)
+    plain_latents, plain_distortion, plain_rates = module(y, eps)
+    torch.testing.assert_close((latents, rates), (plain_latents, plain_rates))
+    top, bottom = latents.split([3, 2], dim=1)
+    torch.testing.assert_close(distortion, -module.generator((top, 0.25 * bottom)).log_prob(y))
+    assert (distortion != plain_distortion).any()
+    whole = torch.compile(module, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(whole(y, eps, weights)[1], distortion)
+
+
 def test_compilation_is_asked_for_by_a_key(monkeypatch: pytest.MonkeyPatch) -> None:
     """Off unless `trainer.compile` is set; the weights keep their names."""
     asked: list[torch.device] = []

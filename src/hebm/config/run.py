@@ -47,6 +47,16 @@ class RunConfig(Config):
         return self
 
     @model_validator(mode="after")
+    def _level_starts_fit_the_levels(self) -> Self:
+        starts = self.objective.level_start_steps
+        if starts and (len(starts) != len(self.model.levels) or min(starts) > 0):
+            raise ValueError(
+                f"objective.level_start_steps={list(starts)} for {len(self.model.levels)} levels; give one step per "
+                "level, top first, of which one at least is 0, or none at all."
+            )
+        return self
+
+    @model_validator(mode="after")
     def _finetuning_follows_a_prior(self) -> Self:
         prior = self.prior
         goes_on = prior.kind == "gaussian" or (prior.is_two_phase and prior.n_stages == 1)

@@ -16,6 +16,11 @@ class ObjectiveConfig(Config):
     free_bits: tuple[NonNegativeFloat, ...] | NonNegativeFloat = 0.0
     """Nats per level, top first, that cost nothing; one number stands for all levels."""
     energy_l2: NonNegativeFloat = 0.0
+    level_start_steps: tuple[NonNegativeInt, ...] = ()
+    """Progressive learning: the step at which each level begins to enter the generator, top first, one of them 0;
+    empty: all from the first step. Levels that enter late leave what is learned first to the others."""
+    level_fade_steps: PositiveInt = 300
+    """Steps over which the weight of such a level's latents rises from 0 to 1."""
 
 
 class OptimizerConfig(Config):

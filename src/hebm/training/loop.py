@@ -51,8 +51,8 @@ def train(
 
     Raises:
         RunDirectoryError: If the directory holds something else, or `nets_of` are not this run's; nothing is written.
-        ConfigError: If the configured anomaly score is unknown, or a prior that learns with its nets was to take
-            others; nothing is written.
+        ConfigError: If the configured anomaly score is unknown, a prior that learns with its nets was to take
+            others, or the run ends before all levels have entered the generator; nothing is written.
         DataError: If the images are missing or unreadable; nothing is written.
         DivergenceError: If training diverged in spite of all rollbacks.
         InterruptedTrainingError: If a signal stopped it; a checkpoint has been written.

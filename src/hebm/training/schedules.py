@@ -7,7 +7,14 @@ from typing import Literal
 from hebm.config import TrainerConfig
 from hebm.training.guard import energy_lr_factor
 
-__all__ = ["Phases", "ema_decay_at", "kl_weight_at", "learning_rates", "lr_factor_at"]
+__all__ = [
+    "Phases",
+    "ema_decay_at",
+    "kl_weight_at",
+    "learning_rates",
+    "level_weights_at",
+    "lr_factor_at",
+]
 
 
 Phase = Literal["joint", "energy", "finetune"]
@@ -64,6 +71,16 @@ def lr_factor_at(step: int, *, kind: str, decay: float, n_steps: int, steps_per_
 def kl_weight_at(step: int, *, warmup_steps: int) -> float:
     """Weight of rate and energy in the bound: rises linearly from 1/warmup to 1; 1 without warm-up."""
     return min(1.0, (step + 1) / warmup_steps) if warmup_steps > 0 else 1.0
+
+
+def level_weights_at(step: int, *, starts: tuple[int, ...], fade_steps: int) -> tuple[float, ...] | None:
+    """Weights in [0, 1] of the levels' latents on their way into the generator, top first: rising linearly from 0
+    at a level's start to 1 after `fade_steps`; 1 for a level that starts at 0. None once all are 1.
+
+    Source: the fading-in of Li et al. (2020), arXiv:2002.10549, sec. 4.2.
+    """
+    weights = tuple(min(1.0, max(0.0, (step - start) / fade_steps)) if start > 0 else 1.0 for start in starts)
+    return weights if weights and min(weights) < 1 else None
 
 
 def ema_decay_at(step: int, *, decay: float) -> float:

@@ -14,7 +14,7 @@ from lightning_fabric import Fabric
 from hebm.build import build_model
 from hebm.config import RunConfig
 from hebm.data import ResidentImages, epoch_order
-from hebm.errors import DivergenceError, HebmError, NonFiniteError, RunDirectoryError
+from hebm.errors import ConfigError, DivergenceError, HebmError, NonFiniteError, RunDirectoryError
 from hebm.learners import PosteriorLatents
 from hebm.models import JointModel
 from hebm.training.checkpoint import (
@@ -32,7 +32,7 @@ from hebm.training.guard import check_divergence, require_another_try
 from hebm.training.inference import infer_posteriors
 from hebm.training.metrics_file import MetricsFile
 from hebm.training.run import Run
-from hebm.training.schedules import Phases, ema_decay_at, kl_weight_at, learning_rates
+from hebm.training.schedules import Phases, ema_decay_at, kl_weight_at, learning_rates, level_weights_at
 from hebm.training.signals import watched_signals
 from hebm.training.state import TrainingState
 from hebm.training.step import TrainingStep
@@ -57,6 +57,9 @@ class Session:
         fabric: Devices, precision and gradient synchronisation.
         images: The training images, on the device.
         progress: Called with every log record and event, on the first process.
+
+    Raises:
+        ConfigError: If the run ends before all levels have entered the generator.
     """
 
     def __init__(
@@ -76,6 +79,7 @@ class Session:
             trainer.energy_only_steps if learns_by_steps else 0,
             trainer.finetune_steps if learner is not None else 0,
         )
+        _require_all_levels(config, self.phases.joint)
         two_phase = learner is not None and config.prior.is_two_phase
         self.has_prior_phase = self.phases.energy > 0 or two_phase
         self.learns_prior_jointly = learner is not None and not two_phase
@@ -171,9 +175,14 @@ class Session:
             if phase == "energy":
                 terms = self.step_once.prior_only(self._still_posterior())
             elif phase == "joint":
-                weight = kl_weight_at(step, warmup_steps=self.config.objective.kl_warmup_steps)
+                objective = self.config.objective
                 terms = self.step_once(
-                    self._batch(step), kl_weight=weight, learns_prior=self.learns_prior_jointly
+                    self._batch(step),
+                    kl_weight=kl_weight_at(step, warmup_steps=objective.kl_warmup_steps),
+                    learns_prior=self.learns_prior_jointly,
+                    level_weights=level_weights_at(
+                        step, starts=objective.level_start_steps, fade_steps=objective.level_fade_steps
+                    ),
                 )
             else:
                 batch = self._batch(step - self.phases.energy)
@@ -337,6 +346,16 @@ class Session:
                 first=self.state.first_step,
             )
         self.fabric.barrier()
+
+
+def _require_all_levels(config: RunConfig, n_steps: int) -> None:
+    objective = config.objective
+    needed = max(objective.level_start_steps, default=0)
+    if needed and needed + objective.level_fade_steps > n_steps:
+        raise ConfigError(
+            f"the run's {n_steps} steps end before all levels have entered the generator, at step "
+            f"{needed + objective.level_fade_steps}; lower objective.level_start_steps or raise trainer.max_steps."
+        )
 
 
 def _n_parameters(model: JointModel) -> dict[str, int]:

@@ -39,13 +39,16 @@ class AutoencoderPass(nn.Module):
         self.encoder = model.encoder
         self.bf16 = bf16
 
-    def forward(self, y: Tensor, eps: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        self, y: Tensor, eps: Tensor, level_weights: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Images [B, C, H, W] in model coordinates and flat noise [B, D] to a flat posterior sample [B, D],
-        its distortion [B], and rates [L, B] (top first)."""
+        its distortion [B], and rates [L, B] (top first). The generator sees latents times their level's weight [L]."""
         with torch.autocast(y.device.type, dtype=torch.bfloat16, enabled=self.bf16):
             posterior = self.encoder(y)
             latents = posterior.at(eps)
-            likelihood = self.generator(latents)
+            seen = latents if level_weights is None else tuple(map(torch.mul, latents, level_weights))
+            likelihood = self.generator(seen)
         distortion = -likelihood.log_prob(y)
         return flatten_latents(latents), distortion, torch.stack(posterior.rate_per_level())
 
@@ -79,18 +82,26 @@ class TrainingStep:
             bits if isinstance(bits, tuple) else (bits,) * len(config.model.levels) if bits else ()
         )
 
-    def __call__(self, x: Tensor, *, kl_weight: float, learns_prior: bool) -> dict[str, Tensor]:
+    def __call__(
+        self,
+        x: Tensor,
+        *,
+        kl_weight: float,
+        learns_prior: bool,
+        level_weights: tuple[float, ...] | None = None,
+    ) -> dict[str, Tensor]:
         """Update the nets on one batch of images [B, C, H, W] in [0, 1]; the batch means of this step's terms.
 
         Args:
             x: The images.
             kl_weight: Weight of rate and energy in the bound.
             learns_prior: Whether the prior is in the bound and learns too; otherwise N(0, I) stands in for it.
+            level_weights: Of the levels' latents on their way into the generator, top first; None: all 1.
 
         Raises:
             NonFiniteError: If the prior's chains left the finite numbers on any process.
         """
-        terms, latents = self._autoencoder_step(2 * x - 1, kl_weight, learns_prior)
+        terms, latents = self._autoencoder_step(2 * x - 1, kl_weight, learns_prior, level_weights)
         return terms | self._prior_step(latents) if learns_prior else terms
 
     def prior_only(self, posterior: PosteriorLatents) -> dict[str, Tensor]:
@@ -109,9 +120,10 @@ class TrainingStep:
         return standard_normal(like.new_empty(n, sum(self.state.model.level_dims)), self._shard("posterior"))
 
     def _autoencoder_step(
-        self, y: Tensor, kl_weight: float, learns_prior: bool
+        self, y: Tensor, kl_weight: float, learns_prior: bool, level_weights: tuple[float, ...] | None
     ) -> tuple[dict[str, Tensor], Latents]:
-        flat, distortion, rates = self.autoencoder(y, self._posterior_noise(len(y)))
+        weights = None if level_weights is None else y.new_tensor(level_weights)
+        flat, distortion, rates = self.autoencoder(y, self._posterior_noise(len(y)), weights)
         energies = self._tilt(flat) if learns_prior else torch.zeros_like(distortion)
         losses = autoencoder_loss(
             ElboTerms(distortion, tuple(rates), energies), kl_weight=kl_weight, free_bits=self.free_bits
