@@ -7,7 +7,17 @@ import typer
 
 from hebm.cli.options import DeviceOption
 from hebm.cli.output import device_named, say
-from hebm.reproduce import Plan, cell_state, cell_works, load_spec, make_plan, reproduce, spec_names
+from hebm.errors import ConfigError
+from hebm.reproduce import (
+    Plan,
+    cell_state,
+    cell_works,
+    earlier_records,
+    load_spec,
+    make_plan,
+    reproduce,
+    spec_names,
+)
 
 __all__ = ["reproduce_names"]
 
@@ -23,6 +33,10 @@ def reproduce_names(
     device: DeviceOption = "auto",
     run: Annotated[list[str] | None, typer.Option(help="Only this run; may be repeated.")] = None,
     column: Annotated[list[str] | None, typer.Option(help="Only this column; may be repeated.")] = None,
+    earlier: Annotated[
+        Path | None,
+        typer.Option(help="A result file of this name and size; cells that are not here are taken from it."),
+    ] = None,
     collect: Annotated[
         bool, typer.Option("--collect", help="Run nothing, tabulate what is finished.")
     ] = False,
@@ -33,13 +47,15 @@ def reproduce_names(
     """Run a table or figure of the paper from training to verdict; the same command goes on where it was stopped."""
     wanted = spec_names() if EVERYTHING in names else list(dict.fromkeys(names))
     device_named(device)
+    if earlier is not None and len(wanted) > 1:
+        raise ConfigError(f"{earlier} is the result file of one name; give that name alone.")
     plans = [
         make_plan(load_spec(name), size, n_seeds=seeds, runs=run or (), columns=column or ())
         for name in wanted
     ]
     if dry_run:
         for plan in plans:
-            _list_cells(plan, out)
+            _list_cells(plan, out, earlier)
         return
     for name in wanted:
         say(f"{name}, size {size}")
@@ -52,6 +68,7 @@ def reproduce_names(
             device=device,
             runs=run or (),
             columns=column or (),
+            earlier=earlier,
             collect=collect,
             watch=_tell,
         )
@@ -59,14 +76,18 @@ def reproduce_names(
         say(str(outcome.folder / "report.html"))
 
 
-def _list_cells(plan: Plan, out: Path) -> None:
+def _list_cells(plan: Plan, out: Path, earlier: Path | None) -> None:
     say(f"{plan.spec.name}: {plan.spec.title}; {plan.spec.sized(plan.size).cost}")
     for note in plan.notes:
         say(f"  {note}")
+    taken = [] if earlier is None else earlier_records(earlier, plan)
+    there = {(record["run"], record["column"], record["seed"]) for record in taken}
     for work in cell_works(plan, out):
-        cell = work.cell
+        cell, state = work.cell, cell_state(work)
+        if state != "finished" and cell.place in there:
+            state = "in the earlier result file"
         how = f"weights of {cell.parent.key}" if cell.parent else f"{cell.config.data.name}, trained"
-        say(f"  {cell.key} ({how}): {cell_state(work)}")
+        say(f"  {cell.key} ({how}): {state}")
 
 
 def _tell(record: dict[str, Any], n_done: int, n_cells: int) -> None:

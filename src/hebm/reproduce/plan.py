@@ -34,6 +34,11 @@ class Cell:
     parent: "Cell | None" = None
 
     @property
+    def place(self) -> tuple[str, str, int]:
+        """Where it stands in the tables: run, column and seed."""
+        return self.run, self.column, self.seed
+
+    @property
     def key(self) -> str:
         """Name of its folder; another configuration has another."""
         text = (

@@ -10,6 +10,7 @@ from hebm.errors import RunDirectoryError
 from hebm.files import write_atomically
 from hebm.reproduce.cells import CellWork, Record, finished_record
 from hebm.reproduce.document import Section, to_html, to_markdown
+from hebm.reproduce.earlier import earlier_records
 from hebm.reproduce.engines import make_engine
 from hebm.reproduce.pictures import picture_sections
 from hebm.reproduce.plan import Plan, make_plan
@@ -62,6 +63,7 @@ def reproduce(
     device: str = "auto",
     runs: Collection[str] = (),
     columns: Collection[str] = (),
+    earlier: str | Path | None = None,
     collect: bool = False,
     watch: Watch | None = None,
 ) -> Outcome:
@@ -76,6 +78,8 @@ def reproduce(
         device: ``auto``, ``cpu`` or ``cuda``.
         runs: Only these runs.
         columns: Only these columns.
+        earlier: A result file of the same name and size, such as one of ``benchmarks/results``: cells that it has
+            numbers of, and that are not finished here, are taken from it and not run.
         collect: Run nothing; tabulate what is finished.
         watch: Told of every cell that ends.
 
@@ -90,9 +94,13 @@ def reproduce(
     place = _place(plan, folder)
     works = cell_works(plan, folder, device)
     records = [record for work in works if (record := finished_record(work)) is not None]
+    if earlier is not None:
+        here = {_cell_of(record) for record in records}
+        records += [r for r in earlier_records(Path(earlier), plan) if _cell_of(r) not in here]
     if collect and not records:
         raise RunDirectoryError(f"{place} has no finished cell of {name}; run it without collecting first.")
-    open_works = [] if collect else [work for work in works if finished_record(work) is None]
+    there = {_cell_of(record) for record in records}
+    open_works = [] if collect else [work for work in works if work.cell.place not in there]
     for wave in _waves(open_works):
         for record in run_all(wave):
             records.append(record)
@@ -127,8 +135,12 @@ def _waves(works: list[CellWork]) -> tuple[list[CellWork], list[CellWork]]:
 
 def _in_order(records: list[Record], plan: Plan) -> tuple[Record, ...]:
     """In the order of the plan, whichever ended first."""
-    order = {(cell.run, cell.column, cell.seed): number for number, cell in enumerate(plan.cells)}
-    return tuple(sorted(records, key=lambda r: order[r["run"], r["column"], r["seed"]]))
+    order = {cell.place: number for number, cell in enumerate(plan.cells)}
+    return tuple(sorted(records, key=lambda record: order[_cell_of(record)]))
+
+
+def _cell_of(record: Record) -> tuple[str, str, int]:
+    return record["run"], record["column"], record["seed"]
 
 
 def _written(place: Path, plan: Plan, works: list[CellWork], records: tuple[Record, ...]) -> Outcome:
@@ -137,7 +149,7 @@ def _written(place: Path, plan: Plan, works: list[CellWork], records: tuple[Reco
     outcome = Outcome(place, plan, records, tables, tuple(findings(tables, plan.spec)), sections)
     _write(place / "result.json", json.dumps(_as_json(outcome), indent=1, allow_nan=False) + "\n")
     _write(place / "table.md", outcome.text)
-    pictures = picture_sections(works, plan, records)
+    pictures = picture_sections(works, plan, [record for record in records if "earlier" not in record])
     _write(place / "report.html", to_html((*sections, *pictures)))
     for table in tables:
         _write(place / "plots" / f"{table.key}.svg", measure_svg(table, plan.spec))

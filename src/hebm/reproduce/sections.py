@@ -20,6 +20,7 @@ def outcome_sections(plan: Plan, records: Sequence[Record], tables: Sequence[Tab
 def _sections(plan: Plan, records: Sequence[Record], tables: Sequence[Table]) -> Iterator[Section]:
     spec = plan.spec
     missing = len(plan.cells) - len(records)
+    n_earlier = sum("earlier" in record for record in records)
     unfinished = f"{missing} of {len(plan.cells)} cells are not finished and missing from what follows."
     yield Section(
         spec.title,
@@ -28,6 +29,9 @@ def _sections(plan: Plan, records: Sequence[Record], tables: Sequence[Table]) ->
             _one_line(f"Protocol: {spec.protocol}"),
             tuple(map(_one_line, spec.traps)),
             tuple(map(_one_line, plan.notes)),
+            f"{n_earlier} of {len(plan.cells)} cells are taken from an earlier result file."
+            if n_earlier
+            else "",
             unfinished if missing > 0 else "",
         ),
     )
