@@ -58,7 +58,11 @@ def test_cells_of_an_earlier_file_are_tabulated_and_not_run(
 
         return engine
 
+    pictured: list[Any] = []
     monkeypatch.setattr(runner, "make_engine", watched)
+    monkeypatch.setattr(
+        runner, "picture_sections", lambda works, plan, records: pictured.extend(records) or []
+    )
     path = result_file(tmp_path / "first")
     rest = run_toy(tmp_path / "rest", earlier=path)
     assert sorted(done) == [("gaussian", 1), ("joint", 1), ("other", 1)]
@@ -66,8 +70,9 @@ def test_cells_of_an_earlier_file_are_tabulated_and_not_run(
     assert "3 of 6 cells are taken from an earlier result file." in rest.text
     assert "earlier" not in whole.text
     assert [bool(record.get("earlier")) for record in rest.records] == [True, True, False, False, True, False]
-    collected = run_toy(tmp_path / "elsewhere", n_seeds=1, earlier=path, collect=True)
-    assert len(collected.records) == 3
+    assert [record["seed"] for record in pictured] == [1, 1, 1]  # an earlier file has too little for pictures
+    collected = run_toy(tmp_path / "elsewhere", earlier=result_file(tmp_path / "whole"), collect=True)
+    assert collected.tables == whole.tables
 
 
 @pytest.mark.slow
