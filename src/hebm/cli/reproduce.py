@@ -15,6 +15,7 @@ from hebm.reproduce import (
     earlier_records,
     load_spec,
     make_plan,
+    record_place,
     reproduce,
     spec_names,
 )
@@ -81,7 +82,7 @@ def _list_cells(plan: Plan, out: Path, earlier: Path | None) -> None:
     for note in plan.notes:
         say(f"  {note}")
     taken = [] if earlier is None else earlier_records(earlier, plan)
-    there = {(record["run"], record["column"], record["seed"]) for record in taken}
+    there = {record_place(record) for record in taken}
     for work in cell_works(plan, out):
         cell, state = work.cell, cell_state(work)
         if state != "finished" and cell.place in there:

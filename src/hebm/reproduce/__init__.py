@@ -1,6 +1,6 @@
 """Tables and figures of the paper, from training to verdict."""
 
-from hebm.reproduce.cells import cell_state
+from hebm.reproduce.cells import cell_state, record_place
 from hebm.reproduce.earlier import earlier_records
 from hebm.reproduce.plan import Plan, make_plan
 from hebm.reproduce.runner import Outcome, cell_works, reproduce
@@ -15,6 +15,7 @@ __all__ = [
     "earlier_records",
     "load_spec",
     "make_plan",
+    "record_place",
     "reproduce",
     "spec_names",
 ]

@@ -19,7 +19,7 @@ from hebm.training import InterruptedTrainingError, Run, train
 from hebm.training.checkpoint import load_weights, read_tensors
 from hebm.training.environment import hardware_name
 
-__all__ = ["CellWork", "Record", "cell_state", "finished_record", "run_cell"]
+__all__ = ["CellWork", "Record", "cell_state", "finished_record", "record_place", "run_cell"]
 
 Record = dict[str, Any]
 HASH_DIGITS = 12
@@ -74,6 +74,11 @@ def cell_state(work: CellWork) -> str:
     if finished_record(work) is not None:
         return "finished"
     return "run begun or trained already" if work.run.exists() else "to be done"
+
+
+def record_place(record: Record) -> tuple[str, str, int]:
+    """Where a record stands in the tables: run, column and seed, as ``Cell.place``."""
+    return record["run"], record["column"], record["seed"]
 
 
 def run_cell(work: CellWork) -> Record:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from hebm.errors import ConfigError
-from hebm.reproduce.cells import Record
+from hebm.reproduce.cells import Record, record_place
 from hebm.reproduce.plan import Plan
 
 __all__ = ["earlier_records"]
@@ -39,7 +39,7 @@ def earlier_records(path: Path, plan: Plan) -> list[Record]:
     return [
         {**cell, "earlier": True, "results": _results(file, plan, cell)}
         for cell in file["cells"]
-        if (cell["run"], cell["column"], cell["seed"]) in planned and "failed" not in cell
+        if record_place(cell) in planned and "failed" not in cell
     ]
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 
 from hebm.report.figure import STYLE, to_svg
 from hebm.report.sample_efficiency import sample_efficiency_figure
-from hebm.reproduce.cells import CellWork, Record
+from hebm.reproduce.cells import CellWork, Record, record_place
 from hebm.reproduce.document import Section
 from hebm.reproduce.latent_plots import latent_svg
 from hebm.reproduce.plan import Plan
@@ -46,11 +46,11 @@ def picture_sections(works: Sequence[CellWork], plan: Plan, records: Sequence[Re
         plan: What was done.
         records: Of the cells that ended.
     """
-    by_cell = {(r["run"], r["column"], r["seed"]): r for r in records if "results" in r}
+    by_cell = {record_place(r): r for r in records if "results" in r}
     found: list[Section] = []
     for work in works:
         cell = work.cell
-        record = by_cell.get((cell.run, cell.column, cell.seed))
+        record = by_cell.get(cell.place)
         if cell.seed == 0 and record is not None:
             found += _of_cell(work, plan, record)
     return found

@@ -8,7 +8,7 @@ from typing import Any
 
 from hebm.errors import RunDirectoryError
 from hebm.files import write_atomically
-from hebm.reproduce.cells import CellWork, Record, finished_record
+from hebm.reproduce.cells import CellWork, Record, finished_record, record_place
 from hebm.reproduce.document import Section, to_html, to_markdown
 from hebm.reproduce.earlier import earlier_records
 from hebm.reproduce.engines import make_engine
@@ -95,11 +95,11 @@ def reproduce(
     works = cell_works(plan, folder, device)
     records = [record for work in works if (record := finished_record(work)) is not None]
     if earlier is not None:
-        here = {_cell_of(record) for record in records}
-        records += [r for r in earlier_records(Path(earlier), plan) if _cell_of(r) not in here]
+        here = {record_place(record) for record in records}
+        records += [r for r in earlier_records(Path(earlier), plan) if record_place(r) not in here]
     if collect and not records:
         raise RunDirectoryError(f"{place} has no finished cell of {name}; run it without collecting first.")
-    there = {_cell_of(record) for record in records}
+    there = {record_place(record) for record in records}
     open_works = [] if collect else [work for work in works if work.cell.place not in there]
     for wave in _waves(open_works):
         for record in run_all(wave):
@@ -136,11 +136,7 @@ def _waves(works: list[CellWork]) -> tuple[list[CellWork], list[CellWork]]:
 def _in_order(records: list[Record], plan: Plan) -> tuple[Record, ...]:
     """In the order of the plan, whichever ended first."""
     order = {cell.place: number for number, cell in enumerate(plan.cells)}
-    return tuple(sorted(records, key=lambda record: order[_cell_of(record)]))
-
-
-def _cell_of(record: Record) -> tuple[str, str, int]:
-    return record["run"], record["column"], record["seed"]
+    return tuple(sorted(records, key=lambda record: order[record_place(record)]))
 
 
 def _written(place: Path, plan: Plan, works: list[CellWork], records: tuple[Record, ...]) -> Outcome:

@@ -77,7 +77,7 @@ def level_weights_at(step: int, *, starts: tuple[int, ...], fade_steps: int) -> 
     """Weights in [0, 1] of the levels' latents on their way into the generator, top first: rising linearly from 0
     at a level's start to 1 after `fade_steps`; 1 for a level that starts at 0. None once all are 1.
 
-    Source: the fading-in of Li et al. (2020), arXiv:2002.10549, sec. 4.2.
+    Source: the fading-in of Li et al. (2020), arXiv:2002.10549.
     """
     weights = tuple(min(1.0, max(0.0, (step - start) / fade_steps)) if start > 0 else 1.0 for start in starts)
     return weights if weights and min(weights) < 1 else None
