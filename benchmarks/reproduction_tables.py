@@ -1,10 +1,12 @@
-"""Put finished reproductions into docs/reproduction.md, between markers, with the text that ``hebm reproduce`` wrote.
+"""Put finished reproductions into docs/: verdicts between the markers of reproduction.md, tables on pages of their own.
 
 python -m benchmarks.reproduction_tables runs/reproduce
 
 Results are copied from there to ``benchmarks/results/reproduce-NAME-SIZE.json``, without the cells' own results, and
-the page is filled from all copies: a block ``<!-- reproduce NAME SIZE -->`` ... ``<!-- end -->`` is replaced, and
-so is the block ``<!-- overview -->``; nothing else is touched. Size smoke has no place there: its numbers mean nothing.
+the pages are made from all copies, of the text that ``hebm reproduce`` wrote: ``docs/reproduction/NAME-SIZE.md`` has
+all of it; in docs/reproduction.md a block ``<!-- reproduce NAME SIZE -->`` ... ``<!-- end -->`` is replaced by the
+findings, and the block ``<!-- overview -->`` by a line per result; nothing else is touched. Size smoke has no place
+there: its numbers mean nothing.
 """
 
 import argparse
@@ -17,11 +19,11 @@ from typing import Any
 
 from benchmarks.pages import fill_page
 
-__all__ = ["main", "overview", "section"]
+__all__ = ["main", "overview", "page", "section"]
 
 PAGE = Path("docs/reproduction.md")
+PAGES = Path("docs/reproduction")
 RESULTS = Path("benchmarks/results")
-DEEPER = 2  # heading levels
 
 
 def copied(source: Path, results: Path) -> list[Path]:
@@ -38,14 +40,31 @@ def copied(source: Path, results: Path) -> list[Path]:
     return copies
 
 
+def page(record: dict[str, Any]) -> str:
+    """The whole text of a result, with the way back and the command after the title."""
+    title, _, rest = record["text"].strip().partition("\n")
+    return f"{title}\n\n[All verdicts](../{PAGE.name})\n\n{_command(record)}\n{rest}\n"
+
+
 def section(record: dict[str, Any]) -> str:
-    """What stands in a result's place: its text, one level deeper, and the command after the title."""
-    body = re.sub(r"^#", "#" * (DEEPER + 1), record["text"].strip(), flags=re.MULTILINE)
+    """What stands in a result's place: title, command, cells that are missing, findings, cost, where its tables are."""
+    start, *parts = re.split(r"^## ", record["text"].strip(), flags=re.MULTILINE)
+    title = start.partition("\n")[0].removeprefix("# ")
+    cells = re.findall(r"^\d+ of \d+ cells .*$", start, flags=re.MULTILINE)
+    bodies = {heading: body.strip() for heading, _, body in (part.partition("\n") for part in parts)}
+    told = [bodies[heading] for heading in ("Findings", "Cost")]
+    link = f"[Protocol, traps and tables]({PAGES.name}/{_page_name(record)})"
+    return "\n\n".join([f"### {title}", _command(record), *cells, *told, link])
+
+
+def _page_name(record: dict[str, Any]) -> str:
+    return f"{record['name']}-{record['size']}.md"
+
+
+def _command(record: dict[str, Any]) -> str:
     options = [f"--size {record['size']}", f"--seeds {record['n_seeds']}"]
     options += [f"--{what} {key}" for what, keys in record["asked"].items() for key in keys]
-    command = f"```bash\nhebm reproduce {record['name']} {' '.join(options)}\n```"
-    title, _, rest = body.partition("\n")
-    return f"{title}\n\n{command}\n{rest}"
+    return f"```bash\nhebm reproduce {record['name']} {' '.join(options)}\n```"
 
 
 def overview(records: Sequence[dict[str, Any]]) -> str:
@@ -86,6 +105,9 @@ def main() -> None:
     records = [
         json.loads(path.read_text(encoding="utf-8")) for path in sorted(RESULTS.glob("reproduce-*.json"))
     ]
+    PAGES.mkdir(exist_ok=True)
+    for record in records:
+        (PAGES / _page_name(record)).write_text(page(record), encoding="utf-8")
     sections = {f"reproduce {r['name']} {r['size']}": section(r) for r in records}
     fill_page(PAGE, {"overview": overview(records), **sections})
 

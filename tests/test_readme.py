@@ -33,7 +33,7 @@ def test_the_twenty_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def test_every_command_in_readme_and_docs_exists_with_its_options() -> None:
     """`hebm COMMAND --option` anywhere in a code block names what the help lists."""
-    texts = [README, *(path.read_text(encoding="utf-8") for path in (ROOT / "docs").glob("*.md"))]
+    texts = [README, *(path.read_text(encoding="utf-8") for path in (ROOT / "docs").rglob("*.md"))]
     lines = [
         line
         for text in texts

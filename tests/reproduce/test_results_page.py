@@ -5,7 +5,7 @@ import re
 from pathlib import Path
 
 from benchmarks.pages import filled
-from benchmarks.reproduction_tables import copied, overview, section
+from benchmarks.reproduction_tables import copied, overview, page, section
 
 from hebm.reproduce import spec_names
 
@@ -15,20 +15,24 @@ RECORD = {
     "size": "small",
     "n_seeds": 2,
     "asked": {"run": [], "column": ["digits"]},
-    "text": "# A toy\n\nWords.\n\n## Findings\n\n* one\n",
+    "text": "# A toy\n\nWords.\n\n1 of 4 cells are not finished.\n\n## Findings\n\n* one\n\n"
+    "## accuracy\n\n| a |\n\n## Cost\n\n2 cells: an hour.\n",
 }
 
 
-def test_headings_go_deeper_and_the_command_follows_the_title() -> None:
-    """In its place on the page; filling twice changes nothing."""
-    page = "before\n\n<!-- reproduce toy small -->\nold\n<!-- end -->\n\nafter <!-- end -->\n"
-    text, _ = filled(page, "reproduce toy small", section(RECORD))
+def test_verdicts_stand_on_the_page_and_all_of_the_text_on_its_own() -> None:
+    """Findings, cost and missing cells in their place, no table; filling twice changes nothing."""
+    before = "before\n\n<!-- reproduce toy small -->\nold\n<!-- end -->\n\nafter <!-- end -->\n"
+    text, _ = filled(before, "reproduce toy small", section(RECORD))
+    command = "```bash\nhebm reproduce toy --size small --seeds 2 --column digits\n```\n\n"
     assert text == (
-        "before\n\n<!-- reproduce toy small -->\n### A toy\n\n"
-        "```bash\nhebm reproduce toy --size small --seeds 2 --column digits\n```\n\n"
-        "Words.\n\n#### Findings\n\n* one\n<!-- end -->\n\nafter <!-- end -->\n"
+        f"before\n\n<!-- reproduce toy small -->\n### A toy\n\n{command}"
+        "1 of 4 cells are not finished.\n\n* one\n\n2 cells: an hour.\n\n"
+        "[Protocol, traps and tables](reproduction/toy-small.md)\n<!-- end -->\n\nafter <!-- end -->\n"
     )
     assert filled(text, "reproduce toy small", section(RECORD)) == (text, True)
+    rest = RECORD["text"].partition("\n\n")[2]  # type: ignore[attr-defined]
+    assert page(RECORD) == f"# A toy\n\n[All verdicts](../reproduction.md)\n\n{command}{rest}"
 
 
 def test_the_overview_counts_findings_and_leads_to_the_section() -> None:
@@ -59,7 +63,9 @@ def test_results_are_copied_without_the_cells_own_and_without_smoke(tmp_path: Pa
     assert json.loads(path.read_text())["cells"] == [{"run": "joint"}]
 
 
-def test_every_name_has_its_place_on_the_page() -> None:
-    """At size small."""
-    places = re.findall(r"<!-- reproduce (\S+) small -->", PAGE.read_text(encoding="utf-8"))
-    assert sorted(places) == spec_names()
+def test_every_name_has_its_place_and_every_link_of_the_page_its_file() -> None:
+    """At size small; pages of their own lead back."""
+    text = PAGE.read_text(encoding="utf-8")
+    assert sorted(re.findall(r"<!-- reproduce (\S+) small -->", text)) == spec_names()
+    linked = {PAGE.parent / link for link in re.findall(r"\]\((reproduction/\S+)\)", text)}
+    assert linked == set((PAGE.parent / "reproduction").glob("*.md"))
