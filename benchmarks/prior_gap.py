@@ -14,6 +14,7 @@ from typing import Any
 
 import hebm
 from hebm.evaluation import evaluate
+from hebm.reproduce.cost import training_cost
 from hebm.training import shares_first_phase, twin_config
 from hebm.training.environment import hardware_name
 
@@ -39,7 +40,8 @@ def run_one(config: hebm.RunConfig, directory: Path, *, twin: hebm.Run | None = 
         evaluate(run, "samples")
     record = json.loads(file.read_text())
     logs = [r for r in run.metrics() if "event" not in r]
-    minutes = sum(_seconds(config, record) for record in run.metrics()) / 60
+    seconds = training_cost(run)["training_s"]
+    assert seconds is not None  # logged: it is finished
     last = {
         key: logs[-1][key] for key in ("rate_per_level", "energy_data", "energy_prior") if key in logs[-1]
     }
@@ -47,19 +49,10 @@ def run_one(config: hebm.RunConfig, directory: Path, *, twin: hebm.Run | None = 
     numbers = {field: record["results"][field] for field in FIELDS}
     return {
         **numbers,
-        "training_minutes": minutes,
+        "training_minutes": seconds / 60,
         "extractor": record["results"]["extractor"],
         "events": events,
     } | last
-
-
-def _seconds(config: hebm.RunConfig, record: dict[str, Any]) -> float:
-    """Time that a line of metrics.jsonl stands for: a log interval, or a fit."""
-    if "event" in record:
-        return float(record.get("duration_s", 0.0))
-    alone = record["phase"] == "energy"
-    size = (config.trainer.energy_only_batch_size if alone else None) or config.trainer.batch_size
-    return config.trainer.log_every_steps * size / float(record["images_per_s"])
 
 
 def summary(runs: list[dict[str, Any]]) -> dict[str, dict[str, float | None]]:

@@ -8,6 +8,7 @@ import pytest
 from run_directories import ROLLED_BACK, log_record, make_run, write_metrics
 
 from hebm.report.history import History, read_history, series
+from hebm.report.run_files import read_run
 
 
 def _history(folder: Path, records: list[dict[str, Any]], batch_size: int | None = 100) -> History:
@@ -26,6 +27,26 @@ def test_a_rollback_takes_its_stretch_off_the_path(tmp_path: Path) -> None:
 def test_the_duration_counts_abandoned_steps_too(tmp_path: Path) -> None:
     """Five intervals of 50 steps, 100 images each, at 1000 images per second: 25 s."""
     assert _history(tmp_path, ROLLED_BACK).duration_s == pytest.approx(25.0)
+
+
+def test_the_duration_has_the_fit_of_the_prior_and_the_batches_of_its_phase(tmp_path: Path) -> None:
+    """50 steps each of 100 images and of 500 latents, at 1000 a second, and 7 s of fitting: 5 + 7 + 25 s."""
+    fitted = {"event": "prior_fitted", "step": 50, "duration_s": 7.0}
+    records = [log_record(50), fitted, log_record(100, phase="energy")]
+    write_metrics(make_run(tmp_path), records)
+    history = read_history(tmp_path / "metrics.jsonl", batch_size=100, energy_only_batch_size=500)
+    assert history.duration_s == pytest.approx(37.0)
+    assert _history(tmp_path, records).duration_s == pytest.approx(17.0)
+
+
+def test_a_run_is_timed_by_the_batches_of_its_configuration(tmp_path: Path) -> None:
+    """Also those of the energy alone."""
+    write_metrics(make_run(tmp_path), [log_record(50), log_record(100, phase="energy")])
+    file = tmp_path / "config.yaml"
+    file.write_text(
+        file.read_text().replace("{batch_size: 100}", "{batch_size: 100, energy_only_batch_size: 500}")
+    )
+    assert read_run(tmp_path).history.duration_s == pytest.approx(30.0)
 
 
 def test_without_a_batch_size_or_a_rate_the_duration_is_not_known(tmp_path: Path) -> None:

@@ -157,6 +157,12 @@ def test_the_whole_way_and_back(run_toy: Reproduce, tmp_path: Path, monkeypatch:
     assert written["n_cells_missing"] == 0
     assert written["asked"] == {"run": [], "column": []}
     assert [c["run"] for c in written["cells"]] == ["joint", "other", "gaussian"]
+    costs = {c["run"]: c["results"]["cost"] for c in written["cells"]}
+    assert costs["joint"] == costs["gaussian"] != costs["other"]
+    n_parameters = sum(
+        p.numel() for p in Run(cell_works(outcome.plan, tmp_path)[0].run.directory).model().parameters()
+    )
+    assert costs["joint"]["n_parameters"] == n_parameters
     assert "goodness" in (place / "table.md").read_text()
 
     def refuse(*args: object, **kwargs: object) -> None:

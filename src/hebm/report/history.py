@@ -23,7 +23,7 @@ class History:
         records: Log records of the path that led to the last step, steps rising.
         abandoned: Stretches that a rollback undid, each with the record before it.
         events: Event records in file order.
-        duration_s: Time spent training, from the steps and the rate; None if not known.
+        duration_s: Time spent training, from the steps and the rate, and fitting the prior; None if not known.
         n_unreadable: Lines that are not JSON objects.
     """
 
@@ -42,12 +42,13 @@ class History:
         return None
 
 
-def read_history(path: Path, *, batch_size: int | None) -> History:
+def read_history(path: Path, *, batch_size: int | None, energy_only_batch_size: int | None = None) -> History:
     """Read a metrics file; one that does not exist gives an empty history.
 
     Args:
         path: ``metrics.jsonl``.
         batch_size: Images per step, which turns the rate into time.
+        energy_only_batch_size: Latents per step while the energy learns alone; as many as images if None.
     """
     history, step = History(), 0.0
     for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []:
@@ -56,6 +57,8 @@ def read_history(path: Path, *, batch_size: int | None) -> History:
             history.n_unreadable += 1
         elif "event" in record:
             history.events.append(record)
+            if history.duration_s is not None and math.isfinite(fitted := as_float(record.get("duration_s"))):
+                history.duration_s += fitted
             if record["event"] in ("rollback", "resumed") and "step" in record:
                 step = as_float(record["step"])
                 _undo(history, step)
@@ -63,7 +66,9 @@ def read_history(path: Path, *, batch_size: int | None) -> History:
             if as_float(record["step"]) <= step:
                 _undo(history, as_float(record["step"]) - 1)
             n_steps = as_float(record["step"]) - step
-            history.duration_s = _longer(history.duration_s, n_steps, record, batch_size)
+            alone = record.get("phase") == "energy" and energy_only_batch_size is not None
+            size = energy_only_batch_size if alone else batch_size
+            history.duration_s = _longer(history.duration_s, n_steps, record, size)
             step = as_float(record["step"])
             history.records.append(record)
     return history

@@ -81,7 +81,6 @@ def read_run(directory: Path) -> RunFiles:
         RunDirectoryError: If there is no readable ``config.yaml``.
     """
     text, config = _read_config(directory)
-    batch_size = dig(config, "trainer", "batch_size")
     suites, unreadable = _read_suites(directory / "evaluation")
     environment = _read_json(directory / "environment.json")
     has_twin = (directory / "twin" / "config.yaml").is_file()
@@ -90,13 +89,17 @@ def read_run(directory: Path) -> RunFiles:
         config=config,
         config_text=text,
         environment=environment or {},
-        history=read_history(
-            directory / "metrics.jsonl", batch_size=batch_size if isinstance(batch_size, int) else None
-        ),
+        history=read_history(directory / "metrics.jsonl", **batch_sizes(config)),
         suites=suites,
         unreadable=tuple(unreadable),
         twin=read_run(directory / "twin") if has_twin else None,
     )
+
+
+def batch_sizes(config: Json) -> dict[str, int | None]:
+    """Arguments of :func:`~hebm.report.history.read_history`; None for what is no number in a configuration."""
+    sizes = {key: dig(config, "trainer", key) for key in ("batch_size", "energy_only_batch_size")}
+    return {key: size if isinstance(size, int) else None for key, size in sizes.items()}
 
 
 def dig(values: object, *keys: str) -> Any:

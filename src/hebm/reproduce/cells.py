@@ -14,6 +14,7 @@ from hebm.errors import HebmError, RequestError
 from hebm.evaluation import write_suite
 from hebm.files import write_atomically
 from hebm.models import JointModel
+from hebm.reproduce.cost import training_cost
 from hebm.reproduce.plan import Cell
 from hebm.training import InterruptedTrainingError, Run, train
 from hebm.training.checkpoint import load_weights, read_tensors
@@ -87,8 +88,8 @@ def run_cell(work: CellWork) -> Record:
     Returns:
         ``run``, ``column``, ``seed``, ``config_hash``, ``trained`` (the run's folder among those of all
         reproductions), ``hardware``, ``training_s`` (of this call; next to nothing where another reproduction has
-        trained the same), ``evaluation_s`` and ``results`` by suite; in place of the last three ``failed``, a message,
-        if it failed while running.
+        trained the same), ``evaluation_s`` and ``results`` by suite, with what the run took in all under ``cost``; in
+        place of the last three ``failed``, a message, if it failed while running.
 
     Raises:
         RequestError: If the cell cannot be run at all.
@@ -112,7 +113,7 @@ def run_cell(work: CellWork) -> Record:
         record |= {
             "training_s": trained - started,
             "evaluation_s": time.perf_counter() - trained,
-            "results": results,
+            "results": {**results, "cost": training_cost(work.run)},
         }
     except RequestError:
         raise

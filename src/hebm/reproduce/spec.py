@@ -11,7 +11,7 @@ from importlib.resources import files
 from typing import Annotated, Self
 
 import yaml
-from pydantic import BeforeValidator, Field, PositiveInt, ValidationError, model_validator
+from pydantic import BeforeValidator, Field, NonNegativeInt, PositiveInt, ValidationError, model_validator
 
 from hebm.config import Config, preset_names
 from hebm.errors import ConfigError
@@ -68,11 +68,11 @@ class Measure(Config):
 
     label: str
     path: str
-    """`suite.field.field`; list items by number; `{name}` is filled in from the row's `fields`."""
+    """`suite.field.field`, or `cost.field`; list items by number; `{name}` is filled in from the row's `fields`."""
     higher_is_better: bool | None = None
     decides: bool = True
     """Whether findings speak of it; other measures are in the tables for information."""
-    digits: PositiveInt = 3
+    digits: NonNegativeInt = 3
 
 
 class Row(Config):
