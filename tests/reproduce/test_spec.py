@@ -28,10 +28,8 @@ def trained(spec: Spec, size_name: str) -> Iterator[tuple[str, RunConfig]]:
             run, place = spec.runs[key], spec.columns[column]
             if run.weights_of is None:
                 overrides = [*size.overrides, *place.overrides, *run.overrides]
-                yield (
-                    key,
-                    load_config(place.preset or size.preset, [*overrides, *size.run_overrides.get(key, ())]),
-                )
+                of_run = [*size.run_overrides.get(key, ()), *place.run_overrides.get(key, ())]
+                yield key, load_config(place.preset or size.preset, [*overrides, *of_run])
 
 
 @pytest.mark.parametrize("name", spec_names())
@@ -47,6 +45,9 @@ def test_every_name_has_all_sizes_sources_and_valid_configurations(name: str) ->
         for _, config in trained(spec, size_name):
             needs_no_file = config.data.name in ("digits", "factors")
             assert needs_no_file if size_name == "smoke" else config.data.name != "digits"
+            objective, n_steps = config.objective, config.trainer.max_steps
+            if n_steps is not None and objective.level_start_steps:
+                assert max(objective.level_start_steps) + objective.level_fade_steps <= n_steps
 
 
 @pytest.mark.parametrize("name", spec_names())
