@@ -21,9 +21,10 @@ TABLE_3 = {
 
 
 def trained(spec: Spec, size_name: str) -> Iterator[tuple[str, RunConfig]]:
-    """Every run that is trained at a size, with its configuration in each column."""
+    """Every run that is trained at a size, with its configuration in each column and in what stands in for it."""
     size = spec.sized(size_name)
-    for column in size.columns:
+    stand_ins = [spec.columns[column].instead for column in size.columns]
+    for column in dict.fromkeys([*size.columns, *filter(None, stand_ins)]):
         for key in size.runs or spec.runs:
             run, place = spec.runs[key], spec.columns[column]
             if run.weights_of is None:
