@@ -2,6 +2,7 @@
 
 import math
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from typing import Any
 
@@ -335,6 +336,17 @@ def test_the_plot_has_a_dot_per_seed_and_a_ring_per_published_number() -> None:
     assert [list(r) for r in rings] == [[0.5]]
     assert axes.yaxis_inverted()
     assert measure_svg(table, plan().spec).startswith("<svg")
+
+
+def test_a_long_label_of_a_measure_is_no_wider_than_its_plot() -> None:
+    """It goes on in a second line."""
+    table, _ = make_tables(plan(), RECORDS)
+    long = replace(table, measure=table.measure.model_copy(update={"label": "goodness " * 9 + "end"}))
+    figure = measure_figure(long, plan().spec)
+    figure.canvas.draw()
+    (axes,) = figure.axes
+    assert axes.get_xlabel().split() == [*["goodness"] * 9, "end"]
+    assert axes.xaxis.label.get_window_extent().x1 <= figure.bbox.x1
 
 
 def test_a_measure_for_information_has_differences_but_no_findings() -> None:

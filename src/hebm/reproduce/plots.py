@@ -1,5 +1,7 @@
 """Plots of a reproduction: every seed of every row."""
 
+import textwrap
+
 import matplotlib
 from matplotlib.figure import Figure
 
@@ -11,13 +13,14 @@ __all__ = ["measure_figure", "measure_svg"]
 
 LINE_INCHES = 0.34
 PLOT_INCHES, LETTER_INCHES = 4.4, 0.075  # the labels' width is added to the plot's
+LABEL_LETTERS = 48  # as wide as the plot
 SPREAD = 0.6  # of the space between two rows, shared by the columns
 
 
 @matplotlib.rc_context(STYLE)  # type: ignore[arg-type]
 def measure_figure(table: Table, spec: Spec) -> Figure:
     """Every seed of every row as a dot, a colour per column; rings are the paper's numbers."""
-    figure, axes = single_axis(table.measure.label, "")
+    figure, axes = single_axis(textwrap.fill(table.measure.label, LABEL_LETTERS), "")
     shown = [c for c in table.columns if any(line.entries[c].values for line in table.lines)]
     longest = max(len(line.row.label) for line in table.lines)
     height = 1.2 + LINE_INCHES * (max(4, len(table.lines)) + len(shown))
