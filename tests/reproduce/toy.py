@@ -1,8 +1,12 @@
 """A specification small enough for tests: two runs and a derived one on the embedded digits."""
 
+from collections.abc import Iterable
+from typing import Any
+
+from hebm.reproduce.cells import Record
 from hebm.reproduce.spec import Spec, parse_spec
 
-__all__ = ["TEXT", "toy_spec"]
+__all__ = ["TEXT", "found", "toy_spec"]
 
 TEXT = """
 title: A toy
@@ -44,3 +48,8 @@ sizes:
 def toy_spec(**changes: object) -> Spec:
     """The toy with other values of some keys."""
     return Spec.model_validate({**parse_spec(TEXT, "toy").model_dump(), **changes})
+
+
+def found(records: Iterable[Record]) -> list[dict[str, Any]]:
+    """Results of every record, without the cost, which is another in every training."""
+    return [{suite: r for suite, r in record["results"].items() if suite != "cost"} for record in records]
