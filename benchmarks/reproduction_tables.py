@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.pages import fill_page
+from hebm.data import data_root
 
 __all__ = ["main", "overview", "page", "section"]
 
@@ -27,10 +28,11 @@ RESULTS = Path("benchmarks/results")
 
 
 def copied(source: Path, results: Path) -> list[Path]:
-    """Copy every result of a folder of reproductions but those of size smoke."""
+    """Copy every result of a folder of reproductions but those of size smoke, without this machine's folder of data."""
     copies = []
     for path in sorted(source.glob("*/result.json")):
-        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+        text = path.read_text(encoding="utf-8").replace(str(data_root()), "$HEBM_DATA")
+        record: dict[str, Any] = json.loads(text)
         if record["size"] == "smoke":
             continue
         record["cells"] = [{k: v for k, v in cell.items() if k != "results"} for cell in record["cells"]]

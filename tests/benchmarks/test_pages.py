@@ -1,11 +1,13 @@
 """Pages that commands fill: the right place and nothing else."""
 
+import re
 from pathlib import Path
 
 import pytest
 from benchmarks.pages import fill_page, filled
 
 RESULTS = Path(__file__).parents[2] / "benchmarks" / "results"
+DOCS = Path(__file__).parents[2] / "docs"
 PAGE = "before\n<!-- a -->\nold\n<!-- end -->\nbetween\n<!-- a b -->\n<!-- end -->\nafter\n"
 
 
@@ -31,6 +33,7 @@ def test_a_text_without_a_place_changes_nothing_and_is_told(
 
 
 def test_results_name_no_place_of_the_machine_that_made_them() -> None:
-    """No absolute path in any of them."""
-    named = [path.name for path in RESULTS.glob("*.json") if '"/' in path.read_text(encoding="utf-8")]
-    assert named == []
+    """No absolute path in any of them, neither as a value nor within a text, nor in the pages made of them."""
+    files = [*RESULTS.glob("*.json"), *DOCS.rglob("*.md")]
+    absolute = re.compile(r"[\s\"'(=]/\w+/")
+    assert [path.name for path in files if absolute.search(path.read_text(encoding="utf-8"))] == []

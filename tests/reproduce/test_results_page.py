@@ -4,6 +4,7 @@ import json
 import re
 from pathlib import Path
 
+import pytest
 from benchmarks.pages import filled
 from benchmarks.reproduction_tables import copied, overview, page, section
 
@@ -51,16 +52,22 @@ def test_the_overview_counts_findings_and_leads_to_the_section() -> None:
     assert "nothing here has a direction" in overview([record | {"findings": []}])
 
 
-def test_results_are_copied_without_the_cells_own_and_without_smoke(tmp_path: Path) -> None:
-    """What the page needs, and no more."""
+def test_results_are_copied_without_the_cells_own_and_without_smoke(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the page needs, and no more; the folder of data has no name there."""
+    monkeypatch.setenv("HEBM_DATA", "/mine/data")
     for size in ("small", "smoke"):
         folder = tmp_path / f"toy-{size}"
         folder.mkdir()
         record = RECORD | {"size": size, "cells": [{"run": "joint", "results": {"toy": {}}}]}
+        record["notes"] = ["missing from /mine/data/svhn"]
         (folder / "result.json").write_text(json.dumps(record))
     (path,) = copied(tmp_path, tmp_path)
     assert path.name == "reproduce-toy-small.json"
-    assert json.loads(path.read_text())["cells"] == [{"run": "joint"}]
+    copy = json.loads(path.read_text())
+    assert copy["cells"] == [{"run": "joint"}]
+    assert copy["notes"] == ["missing from $HEBM_DATA/svhn"]
 
 
 def test_every_name_has_its_place_and_every_link_of_the_page_its_file() -> None:
