@@ -89,14 +89,14 @@ def read_run(directory: Path) -> RunFiles:
         config=config,
         config_text=text,
         environment=environment or {},
-        history=read_history(directory / "metrics.jsonl", **batch_sizes(config)),
+        history=read_history(directory / "metrics.jsonl", **_batch_sizes(config)),
         suites=suites,
         unreadable=tuple(unreadable),
         twin=read_run(directory / "twin") if has_twin else None,
     )
 
 
-def batch_sizes(config: Json) -> dict[str, int | None]:
+def _batch_sizes(config: Json) -> dict[str, int | None]:
     """Arguments of :func:`~hebm.report.history.read_history`; None for what is no number in a configuration."""
     sizes = {key: dig(config, "trainer", key) for key in ("batch_size", "energy_only_batch_size")}
     return {key: size if isinstance(size, int) else None for key, size in sizes.items()}

@@ -15,9 +15,8 @@ def training_cost(run: Run) -> dict[str, float | int | None]:
         run: The run; cells that take its weights have its cost.
 
     Returns:
-        ``training_s``: of all steps, those that were rolled back too, and of fitting the prior, on the machine that
-        trained it, without what was saved in between; None if it was not logged. ``n_parameters``: of generator,
-        encoder and prior together.
+        ``training_s``: of all logged steps, those that were rolled back too, and of fitting the prior, on the machine
+        that trained it; None if it was not logged. ``n_parameters``: of generator, encoder and prior together.
     """
     trainer = run.config().trainer
     history = read_history(
