@@ -1,5 +1,7 @@
 """Configuration and what is built from it."""
 
+import hashlib
+import json
 from pathlib import Path
 
 import pytest
@@ -462,6 +464,19 @@ def test_the_sampler_fits_the_prior(small: Path, overrides: str, sampler: str) -
     if sampler == "WhitenedChains":
         trains, samples = trains.free, samples.free
     assert (trains.n_steps, samples.n_steps) == (4, 9)
+
+
+def test_hashes_of_before_a_key_was_there_are_known_where_it_is_off() -> None:
+    """Levels that learn at once have the hash of versions without that key, too; the others have their own alone."""
+    config = load_config("digits")
+    before = config.model_dump(mode="json")
+    del before["objective"]["level_start_steps"], before["objective"]["level_fade_steps"]
+    text = json.dumps(before, sort_keys=True)
+    assert config.hashes() == {config.hash(), hashlib.sha256(text.encode()).hexdigest()}
+    one_by_one = config.with_overrides(
+        [f"objective.level_start_steps={[50 * n for n in range(len(config.model.levels))]}"]
+    )
+    assert one_by_one.hashes() == {one_by_one.hash()}
 
 
 def test_the_training_hash_leaves_out_what_training_does_not_depend_on() -> None:

@@ -14,6 +14,7 @@ from hebm.errors import ConfigError
 from hebm.reproduce import Outcome, load_spec, reproduce, runner
 from hebm.reproduce.cells import CellWork
 from hebm.reproduce.engines import make_engine
+from hebm.reproduce.plan import make_plan
 
 Reproduce = Callable[..., Outcome]
 
@@ -80,9 +81,27 @@ def test_what_is_finished_here_comes_before_an_earlier_file(run_toy: Reproduce, 
     """And a cell that failed earlier is run."""
     here = run_toy(tmp_path, n_seeds=1)
     assert run_toy(tmp_path, n_seeds=1, earlier=result_file(tmp_path)).records == here.records
-    failed = [{"run": cell["run"], "column": "digits", "seed": 0, "failed": "?"} for cell in here.records]
+    failed = [{**cell, "failed": "?"} for cell in here.records]
     again = run_toy(tmp_path / "again", n_seeds=1, earlier=result_file(tmp_path, cells=failed))
     assert found(again.records) == found(here.records)
+
+
+@pytest.mark.slow
+def test_a_cell_of_another_configuration_is_not_taken(
+    run_toy: Reproduce, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """It is run, and a warning names it."""
+    here = run_toy(tmp_path, n_seeds=1)
+    path = result_file(tmp_path)
+    file = json.loads(path.read_text())
+    file["cells"][1]["config_hash"] = "0" * 64
+    path.write_text(json.dumps(file))
+    again = run_toy(tmp_path / "again", n_seeds=1, earlier=path)
+    assert [bool(record.get("earlier")) for record in again.records] == [True, False, True]
+    assert again.tables == here.tables
+    run, column = here.records[1]["run"], here.records[1]["column"]
+    assert f"left out; the first is {run}, {column}, seed 0." in caplog.text
+    assert "1 of 3 cells have another configuration than toy has now" in caplog.text
 
 
 def test_files_of_other_tables_are_refused(run_toy: Reproduce, tmp_path: Path) -> None:
@@ -103,8 +122,11 @@ def test_files_of_other_tables_are_refused(run_toy: Reproduce, tmp_path: Path) -
 
 def test_the_command_shows_what_an_earlier_file_has(tmp_path: Path) -> None:
     """In the list of cells; several names at once are refused."""
-    protocol = load_spec("table3-anomaly").protocol
-    cells = [{"run": "joint", "column": "4", "seed": 0}]
+    spec = load_spec("table3-anomaly")
+    plan = make_plan(spec, "smoke", columns=["4"])
+    config = next(cell.config for cell in plan.cells if cell.run == "joint")
+    protocol, hash_ = spec.protocol, config.hash()
+    cells = [{"run": "joint", "column": "4", "seed": 0, "config_hash": hash_}]
     good = {"name": "table3-anomaly", "size": "smoke", "protocol": protocol, "measures": {}, "cells": cells}
     path = tmp_path / "result.json"
     path.write_text(json.dumps(good))

@@ -8,9 +8,15 @@ import pytest
 from benchmarks.pages import filled
 from benchmarks.reproduction_tables import copied, overview, page, section
 
-from hebm.reproduce import spec_names
+from hebm.config import RunConfig
+from hebm.errors import MissingDataError
+from hebm.reproduce import load_spec, spec_names
+from hebm.reproduce import plan as planning
+from hebm.reproduce.cells import record_place
 
-PAGE = Path(__file__).parents[2] / "docs" / "reproduction.md"
+ROOT = Path(__file__).parents[2]
+PAGE = ROOT / "docs" / "reproduction.md"
+RESULTS = sorted((ROOT / "benchmarks" / "results").glob("reproduce-*.json"))
 RECORD = {
     "name": "toy",
     "size": "small",
@@ -76,3 +82,20 @@ def test_every_name_has_its_place_and_every_link_of_the_page_its_file() -> None:
     assert sorted(re.findall(r"<!-- reproduce (\S+) small -->", text)) == spec_names()
     linked = {PAGE.parent / link for link in re.findall(r"\]\((reproduction/\S+)\)", text)}
     assert linked == set((PAGE.parent / "reproduction").glob("*.md"))
+
+
+@pytest.mark.parametrize("path", RESULTS, ids=lambda path: path.stem)
+def test_every_number_is_of_the_configuration_that_its_specification_has_now(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every cell of every result file."""
+
+    def missing(config: RunConfig) -> MissingDataError | None:
+        return MissingDataError("not here") if config.data.name in ("svhn", "celeba", "shapes3d") else None
+
+    monkeypatch.setattr(planning, "_missing_images", missing)
+    file = json.loads(path.read_text(encoding="utf-8"))
+    plan = planning.make_plan(load_spec(file["name"]), file["size"], n_seeds=file["n_seeds"])
+    configs = {cell.place: cell.config for cell in plan.cells}
+    for cell in file["cells"]:
+        assert cell["config_hash"] in configs[record_place(cell)].hashes(), cell

@@ -36,7 +36,9 @@ def reproduce_names(
     column: Annotated[list[str] | None, typer.Option(help="Only this column; may be repeated.")] = None,
     earlier: Annotated[
         Path | None,
-        typer.Option(help="A result file of this name and size; cells that are not here are taken from it."),
+        typer.Option(
+            help="A result file of this name and size; cells of it that are not here are taken over."
+        ),
     ] = None,
     collect: Annotated[
         bool, typer.Option("--collect", help="Run nothing, tabulate what is finished.")

@@ -92,7 +92,16 @@ class RunConfig(Config):
         """
         return self._hash_without({"evaluation", "description"})
 
-    def _hash_without(self, left_out: set[str]) -> str:
+    def hashes(self) -> set[str]:
+        """Its hash, and the one that versions gave it which had not yet some key that is off here.
+
+        What is stored under any of them is of this configuration.
+        """
+        if self.objective.level_start_steps:
+            return {self.hash()}
+        return {self.hash(), self._hash_without({"objective": {"level_start_steps", "level_fade_steps"}})}
+
+    def _hash_without(self, left_out: set[str] | dict[str, set[str]]) -> str:
         text = json.dumps(self.model_dump(mode="json", exclude=left_out), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()
 

@@ -5,6 +5,7 @@ not in it, so such a cell is tabulated, and nothing else.
 """
 
 import json
+import logging
 from pathlib import Path
 from typing import Any
 
@@ -14,10 +15,13 @@ from hebm.reproduce.plan import Plan
 
 __all__ = ["earlier_records"]
 
+_LOGGER = logging.getLogger("hebm")
+
 
 def earlier_records(path: Path, plan: Plan) -> list[Record]:
-    """Records, marked as ``earlier``, of those cells of a plan that a result file has numbers of; failed ones are left
-    out.
+    """Records, marked as ``earlier``, of those cells of a plan that a result file has numbers of.
+
+    Failed ones are left out, and, with a warning, those of another configuration than the plan's.
 
     Args:
         path: ``result.json`` of a reproduction, or its copy.
@@ -35,12 +39,16 @@ def earlier_records(path: Path, plan: Plan) -> list[Record]:
                 f"{path} has another {key} than {spec.name} at size {plan.size}: its numbers do not belong in this "
                 "table."
             )
-    planned = {cell.place for cell in plan.cells}
-    return [
-        {**cell, "earlier": True, "results": _results(file, plan, cell)}
-        for cell in file["cells"]
-        if record_place(cell) in planned and "failed" not in cell
-    ]
+    planned = {cell.place: cell.config for cell in plan.cells}
+    there = [cell for cell in file["cells"] if record_place(cell) in planned and "failed" not in cell]
+    same = [cell for cell in there if cell.get("config_hash") in planned[record_place(cell)].hashes()]
+    if n_others := len(there) - len(same):
+        first = next(cell for cell in there if cell not in same)
+        _LOGGER.warning(
+            f"{path}: {n_others} of {len(there)} cells have another configuration than {spec.name} has now and are "
+            f"left out; the first is {first['run']}, {first['column']}, seed {first['seed']}."
+        )
+    return [{**cell, "earlier": True, "results": _results(file, plan, cell)} for cell in same]
 
 
 def _read(path: Path) -> dict[str, Any]:

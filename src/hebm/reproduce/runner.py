@@ -79,7 +79,7 @@ def reproduce(
         runs: Only these runs.
         columns: Only these columns.
         earlier: A result file of the same name and size, such as one of ``benchmarks/results``: cells that it has
-            numbers of, and that are not finished here, are taken from it and not run.
+            numbers of under the same configuration, and that are not finished here, are taken from it and not run.
         collect: Run nothing; tabulate what is finished.
         watch: Told of every cell that ends.
 
