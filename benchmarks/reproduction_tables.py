@@ -49,12 +49,13 @@ def page(record: dict[str, Any]) -> str:
 
 
 def section(record: dict[str, Any]) -> str:
-    """What stands in a result's place: title, command, cells that are missing, findings, cost, where its tables are."""
+    """What stands in a result's place: title, command, cells that are missing, findings, why cells failed, cost, where
+    its tables are."""
     start, *parts = re.split(r"^## ", record["text"].strip(), flags=re.MULTILINE)
     title = start.partition("\n")[0].removeprefix("# ")
     cells = re.findall(r"^\d+ of \d+ cells .*$", start, flags=re.MULTILINE)
     bodies = {heading: body.strip() for heading, _, body in (part.partition("\n") for part in parts)}
-    told = [bodies[heading] for heading in ("Findings", "Cost")]
+    told = [bodies[heading] for heading in ("Findings", "Failed cells", "Cost") if heading in bodies]
     link = f"[Protocol, traps and tables]({PAGES.name}/{_page_name(record)})"
     return "\n\n".join([f"### {title}", _command(record), *cells, *told, link])
 

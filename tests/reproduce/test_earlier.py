@@ -78,12 +78,15 @@ def test_cells_of_an_earlier_file_are_tabulated_and_not_run(
 
 @pytest.mark.slow
 def test_what_is_finished_here_comes_before_an_earlier_file(run_toy: Reproduce, tmp_path: Path) -> None:
-    """And a cell that failed earlier is run."""
+    """And a cell that failed earlier is run, or told of where nothing is run."""
     here = run_toy(tmp_path, n_seeds=1)
     assert run_toy(tmp_path, n_seeds=1, earlier=result_file(tmp_path)).records == here.records
     failed = [{**cell, "failed": "?"} for cell in here.records]
     again = run_toy(tmp_path / "again", n_seeds=1, earlier=result_file(tmp_path, cells=failed))
     assert found(again.records) == found(here.records)
+    one = [here.records[0], *failed[1:]]
+    told = run_toy(tmp_path / "told", n_seeds=1, earlier=result_file(tmp_path, cells=one), collect=True)
+    assert [record.get("failed") for record in told.records] == [None, "?", "?"]
 
 
 @pytest.mark.slow

@@ -307,6 +307,10 @@ def test_a_cell_that_diverges_is_told_and_tried_again(
     outcome = run_toy(runs=["joint", "other"])
     assert [r.get("failed") for r in outcome.records] == [None, "it diverged"]
     assert "other, digits, seed 0: it diverged" in outcome.text
+    collected = run_toy(runs=["joint", "other"], collect=True)
+    assert (collected.records, collected.text) == (outcome.records, outcome.text)
+    written = json.loads((collected.folder / "result.json").read_text())
+    assert written["n_cells_missing"] == 1
     monkeypatch.setattr(cells, "train", right)
     assert [r.get("failed") for r in run_toy(runs=["joint", "other"]).records] == [None, None]
 

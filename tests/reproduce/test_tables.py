@@ -303,6 +303,7 @@ def test_the_page_is_one_balanced_file_with_its_plots_and_no_script() -> None:
     assert re.search(r'(src|href)="(?!#)', html) is None
     assert "it &lt;broke&gt;" in html
     assert "seed 0: it <broke>" in text
+    assert " cells failed; what follows is without them.\n\n" in text
     assert "6 cells: 3.0 minutes of training, 1.5 of evaluation, on a machine; what another" in text
 
 

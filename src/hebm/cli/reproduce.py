@@ -41,7 +41,7 @@ def reproduce_names(
         ),
     ] = None,
     collect: Annotated[
-        bool, typer.Option("--collect", help="Run nothing, tabulate what is finished.")
+        bool, typer.Option("--collect", help="Run nothing, tabulate what is finished, say what failed.")
     ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="List the cells, what is left of them, and stop.")

@@ -62,12 +62,18 @@ class CellWork:
 
 def finished_record(work: CellWork) -> Record | None:
     """What a finished cell found, or None; a cell that failed is not finished."""
+    record = ended_record(work)
+    return None if record is None or "failed" in record else record
+
+
+def ended_record(work: CellWork) -> Record | None:
+    """What a cell found or why it failed, or None if neither is known."""
     file = work.place / "cell.json"
     if not file.is_file():
         return None
     record: Record = json.loads(file.read_text(encoding="utf-8"))
-    done = "failed" not in record and set(work.cell.suites) <= record["results"].keys()
-    return record if done else None
+    ended = "failed" in record or set(work.cell.suites) <= record["results"].keys()
+    return record if ended else None
 
 
 def cell_state(work: CellWork) -> str:

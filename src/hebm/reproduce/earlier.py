@@ -18,14 +18,15 @@ __all__ = ["earlier_records"]
 _LOGGER = logging.getLogger("hebm")
 
 
-def earlier_records(path: Path, plan: Plan) -> list[Record]:
+def earlier_records(path: Path, plan: Plan, *, failed: bool = False) -> list[Record]:
     """Records, marked as ``earlier``, of those cells of a plan that a result file has numbers of.
 
-    Failed ones are left out, and, with a warning, those of another configuration than the plan's.
+    Those of another configuration than the plan's are left out, with a warning.
 
     Args:
         path: ``result.json`` of a reproduction, or its copy.
         plan: What is reproduced.
+        failed: Also those that failed.
 
     Raises:
         ConfigError: If the file is none, or one of another name, size or protocol.
@@ -40,7 +41,8 @@ def earlier_records(path: Path, plan: Plan) -> list[Record]:
                 "table."
             )
     planned = {cell.place: cell.config for cell in plan.cells}
-    there = [cell for cell in file["cells"] if record_place(cell) in planned and "failed" not in cell]
+    wanted = [cell for cell in file["cells"] if failed or "failed" not in cell]
+    there = [cell for cell in wanted if record_place(cell) in planned]
     same = [cell for cell in there if cell.get("config_hash") in planned[record_place(cell)].hashes()]
     if n_others := len(there) - len(same):
         first = next(cell for cell in there if cell not in same)
@@ -48,7 +50,7 @@ def earlier_records(path: Path, plan: Plan) -> list[Record]:
             f"{path}: {n_others} of {len(there)} cells have another configuration than {spec.name} has now and are "
             f"left out; the first is {first['run']}, {first['column']}, seed {first['seed']}."
         )
-    return [{**cell, "earlier": True, "results": _results(file, plan, cell)} for cell in same]
+    return [{**cell, "earlier": True} | _found(file, plan, cell) for cell in same]
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -59,6 +61,10 @@ def _read(path: Path) -> dict[str, Any]:
     if not isinstance(file, dict) or not {"name", "size", "protocol", "measures", "cells"} <= file.keys():
         raise ConfigError(f"{path} is not the result file of a reproduction.")
     return file
+
+
+def _found(file: dict[str, Any], plan: Plan, cell: Record) -> Record:
+    return {} if "failed" in cell else {"results": _results(file, plan, cell)}
 
 
 def _results(file: dict[str, Any], plan: Plan, cell: Record) -> dict[str, Any]:

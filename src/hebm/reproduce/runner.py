@@ -8,7 +8,7 @@ from typing import Any
 
 from hebm.errors import RunDirectoryError
 from hebm.files import write_atomically
-from hebm.reproduce.cells import CellWork, Record, finished_record, record_place
+from hebm.reproduce.cells import CellWork, Record, ended_record, finished_record, record_place
 from hebm.reproduce.document import Section, to_html, to_markdown
 from hebm.reproduce.earlier import earlier_records
 from hebm.reproduce.engines import make_engine
@@ -80,7 +80,7 @@ def reproduce(
         columns: Only these columns.
         earlier: A result file of the same name and size, such as one of ``benchmarks/results``: cells that it has
             numbers of under the same configuration, and that are not finished here, are taken from it and not run.
-        collect: Run nothing; tabulate what is finished.
+        collect: Run nothing; tabulate what is finished, and say what failed.
         watch: Told of every cell that ends.
 
     Raises:
@@ -93,10 +93,12 @@ def reproduce(
     run_all = make_engine(engine)
     place = _place(plan, folder)
     works = cell_works(plan, folder, device)
-    records = [record for work in works if (record := finished_record(work)) is not None]
+    known_record = ended_record if collect else finished_record
+    records = [record for work in works if (record := known_record(work)) is not None]
     if earlier is not None:
+        taken = earlier_records(Path(earlier), plan, failed=collect)
         here = {record_place(record) for record in records}
-        records += [r for r in earlier_records(Path(earlier), plan) if record_place(r) not in here]
+        records += [record for record in taken if record_place(record) not in here]
     if collect and not records:
         raise RunDirectoryError(f"{place} has no finished cell of {name}; run it without collecting first.")
     there = {record_place(record) for record in records}
@@ -164,7 +166,7 @@ def _as_json(outcome: Outcome) -> dict[str, Any]:
         "paper": plan.spec.paper,
         "protocol": plan.spec.protocol,
         "notes": list(plan.notes),
-        "n_cells_missing": len(plan.cells) - len(outcome.records),
+        "n_cells_missing": len(plan.cells) - sum("failed" not in record for record in outcome.records),
         "findings": [{"text": f.text, "is_good": f.is_good} for f in outcome.findings],
         "measures": {table.key: as_json(table) for table in outcome.tables},
         "text": outcome.text,

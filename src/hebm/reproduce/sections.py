@@ -20,8 +20,8 @@ def outcome_sections(plan: Plan, records: Sequence[Record], tables: Sequence[Tab
 def _sections(plan: Plan, records: Sequence[Record], tables: Sequence[Table]) -> Iterator[Section]:
     spec = plan.spec
     missing = len(plan.cells) - len(records)
+    failed = [record for record in records if "failed" in record]
     n_earlier = sum("earlier" in record for record in records)
-    unfinished = f"{missing} of {len(plan.cells)} cells are not finished and missing from what follows."
     yield Section(
         spec.title,
         (
@@ -29,21 +29,24 @@ def _sections(plan: Plan, records: Sequence[Record], tables: Sequence[Table]) ->
             _one_line(f"Protocol: {spec.protocol}"),
             tuple(map(_one_line, spec.traps)),
             tuple(map(_one_line, plan.notes)),
-            f"{n_earlier} of {len(plan.cells)} cells are taken from an earlier result file."
-            if n_earlier
-            else "",
-            unfinished if missing > 0 else "",
+            _of_all(plan, n_earlier, "are taken from an earlier result file."),
+            _of_all(plan, len(failed), "failed; what follows is without them."),
+            _of_all(plan, missing, "are not finished and missing from what follows."),
         ),
     )
     yield Section("Findings", (*_findings(findings(tables, spec)), _one_line(spec.verdict)))
     for table in tables:
         yield Section(table.measure.label, tuple(grids(table, spec)), measure_svg(table, spec))
-    if failed := [record for record in records if "failed" in record]:
+    if failed:
         texts = (
             f"{r['run']}, {spec.columns[r['column']].label}, seed {r['seed']}: {r['failed']}" for r in failed
         )
         yield Section("Failed cells", (tuple(texts),))
     yield Section("Cost", (_cost(records),))
+
+
+def _of_all(plan: Plan, number: int, what: str) -> str:
+    return f"{number} of {len(plan.cells)} cells {what}" if number > 0 else ""
 
 
 def _findings(found: Sequence[Finding]) -> Iterator[str | tuple[str, ...]]:
