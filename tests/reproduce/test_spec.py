@@ -101,6 +101,14 @@ def test_the_toys_have_three_digits_and_as_many_latents_a_level_as_they_say(name
             assert config.data.labels == (0, 1, 2)
 
 
+@pytest.mark.parametrize("name", spec_names())
+def test_a_rival_is_a_control_and_has_none(name: str) -> None:
+    """Other methods and pixels: a sentence about one that is ahead would stand for the model otherwise."""
+    rivals = ("SimCLR", "BiGAN", "untrained weights", "PCA", "pixels")
+    compared = [row.label for row in load_spec(name).rows if row.control]
+    assert [label for label in compared if label.startswith(rivals)] == []
+
+
 def test_an_unknown_name_or_size_is_refused_with_the_known_ones() -> None:
     """The nearest name is offered."""
     with pytest.raises(ConfigError, match="did you mean 'table3-anomaly'"):
