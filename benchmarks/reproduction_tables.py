@@ -55,7 +55,8 @@ def section(record: dict[str, Any]) -> str:
     title = start.partition("\n")[0].removeprefix("# ")
     cells = re.findall(r"^\d+ of \d+ cells .*$", start, flags=re.MULTILINE)
     bodies = {heading: body.strip() for heading, _, body in (part.partition("\n") for part in parts)}
-    told = [bodies[heading] for heading in ("Findings", "Failed cells", "Cost") if heading in bodies]
+    failed = [f"Failed cells:\n\n{bodies['Failed cells']}"] if "Failed cells" in bodies else []
+    told = [bodies["Findings"], *failed, bodies["Cost"]]
     link = f"[Protocol, traps and tables]({PAGES.name}/{_page_name(record)})"
     return "\n\n".join([f"### {title}", _command(record), *cells, *told, link])
 

@@ -39,7 +39,7 @@ def test_verdicts_stand_on_the_page_and_all_of_the_text_on_its_own() -> None:
     )
     assert filled(text, "reproduce toy small", section(RECORD)) == (text, True)
     failed = RECORD | {"text": str(RECORD["text"]).replace("## Cost", "## Failed cells\n\n* why\n\n## Cost")}
-    assert "\n* one\n\n* why\n\n2 cells" in section(failed)
+    assert "\n* one\n\nFailed cells:\n\n* why\n\n2 cells" in section(failed)
     rest = RECORD["text"].partition("\n\n")[2]  # type: ignore[attr-defined]
     assert page(RECORD) == f"# A toy\n\n[All verdicts](../reproduction.md)\n\n{command}{rest}"
 
