@@ -11,7 +11,7 @@ from typer.testing import CliRunner
 
 from hebm.cli import app
 from hebm.errors import ConfigError
-from hebm.reproduce import Outcome, load_spec, reproduce, runner
+from hebm.reproduce import Outcome, cell_works, load_spec, reproduce, runner
 from hebm.reproduce.cells import CellWork
 from hebm.reproduce.engines import make_engine
 from hebm.reproduce.plan import make_plan
@@ -81,12 +81,18 @@ def test_what_is_finished_here_comes_before_an_earlier_file(run_toy: Reproduce, 
     """And a cell that failed earlier is run, or told of where nothing is run."""
     here = run_toy(tmp_path, n_seeds=1)
     assert run_toy(tmp_path, n_seeds=1, earlier=result_file(tmp_path)).records == here.records
-    failed = [{**cell, "failed": "?"} for cell in here.records]
+    failed = [{k: v for k, v in cell.items() if k != "results"} | {"failed": "?"} for cell in here.records]
     again = run_toy(tmp_path / "again", n_seeds=1, earlier=result_file(tmp_path, cells=failed))
     assert found(again.records) == found(here.records)
     one = [here.records[0], *failed[1:]]
     told = run_toy(tmp_path / "told", n_seeds=1, earlier=result_file(tmp_path, cells=one), collect=True)
     assert [record.get("failed") for record in told.records] == [None, "?", "?"]
+    assert ["results" in record for record in told.records] == [True, False, False]
+    place = cell_works(make_plan(toy_spec(), "smoke", n_seeds=1), tmp_path / "told", "cpu")[0].place
+    place.mkdir(parents=True, exist_ok=True)
+    (place / "cell.json").write_text(json.dumps({**here.records[0], "failed": "here"}))
+    numbers = run_toy(tmp_path / "told", n_seeds=1, earlier=result_file(tmp_path, cells=one), collect=True)
+    assert [record.get("failed") for record in numbers.records] == [None, "?", "?"]
 
 
 @pytest.mark.slow
@@ -127,10 +133,18 @@ def test_the_command_shows_what_an_earlier_file_has(tmp_path: Path) -> None:
     """In the list of cells; several names at once are refused."""
     spec = load_spec("table3-anomaly")
     plan = make_plan(spec, "smoke", columns=["4"])
-    config = next(cell.config for cell in plan.cells if cell.run == "joint")
-    protocol, hash_ = spec.protocol, config.hash()
-    cells = [{"run": "joint", "column": "4", "seed": 0, "config_hash": hash_}]
-    good = {"name": "table3-anomaly", "size": "smoke", "protocol": protocol, "measures": {}, "cells": cells}
+    hashes = {cell.run: cell.config.hash() for cell in plan.cells}
+    cells = [
+        {"run": run, "column": "4", "seed": 0, "config_hash": hashes[run]} for run in ("joint", "gaussian")
+    ]
+    cells[1]["failed"] = "?"
+    good = {
+        "name": "table3-anomaly",
+        "size": "smoke",
+        "protocol": spec.protocol,
+        "measures": {},
+        "cells": cells,
+    }
     path = tmp_path / "result.json"
     path.write_text(json.dumps(good))
     call = ["reproduce", "table3-anomaly", "--size", "smoke", "--earlier", str(path), "--dry-run"]

@@ -84,7 +84,7 @@ def _list_cells(plan: Plan, out: Path, earlier: Path | None) -> None:
     for note in plan.notes:
         say(f"  {note}")
     taken = [] if earlier is None else earlier_records(earlier, plan)
-    there = {record_place(record) for record in taken}
+    there = {record_place(record) for record in taken if "failed" not in record}
     for work in cell_works(plan, out):
         cell, state = work.cell, cell_state(work)
         if state != "finished" and cell.place in there:

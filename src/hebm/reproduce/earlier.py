@@ -18,15 +18,14 @@ __all__ = ["earlier_records"]
 _LOGGER = logging.getLogger("hebm")
 
 
-def earlier_records(path: Path, plan: Plan, *, failed: bool = False) -> list[Record]:
-    """Records, marked as ``earlier``, of those cells of a plan that a result file has numbers of.
+def earlier_records(path: Path, plan: Plan) -> list[Record]:
+    """Records, marked as ``earlier``, of those cells of a plan that a result file has; failed ones say why.
 
     Those of another configuration than the plan's are left out, with a warning.
 
     Args:
         path: ``result.json`` of a reproduction, or its copy.
         plan: What is reproduced.
-        failed: Also those that failed.
 
     Raises:
         ConfigError: If the file is none, or one of another name, size or protocol.
@@ -41,8 +40,7 @@ def earlier_records(path: Path, plan: Plan, *, failed: bool = False) -> list[Rec
                 "table."
             )
     planned = {cell.place: cell.config for cell in plan.cells}
-    wanted = [cell for cell in file["cells"] if failed or "failed" not in cell]
-    there = [cell for cell in wanted if record_place(cell) in planned]
+    there = [cell for cell in file["cells"] if record_place(cell) in planned]
     same = [cell for cell in there if cell.get("config_hash") in planned[record_place(cell)].hashes()]
     if n_others := len(there) - len(same):
         first = next(cell for cell in there if cell not in same)

@@ -8,7 +8,7 @@ from typing import Any
 
 from hebm.errors import RunDirectoryError
 from hebm.files import write_atomically
-from hebm.reproduce.cells import CellWork, Record, ended_record, finished_record, record_place
+from hebm.reproduce.cells import CellWork, Record, ended_record, record_place
 from hebm.reproduce.document import Section, to_html, to_markdown
 from hebm.reproduce.earlier import earlier_records
 from hebm.reproduce.engines import make_engine
@@ -93,12 +93,9 @@ def reproduce(
     run_all = make_engine(engine)
     place = _place(plan, folder)
     works = cell_works(plan, folder, device)
-    known_record = ended_record if collect else finished_record
-    records = [record for work in works if (record := known_record(work)) is not None]
-    if earlier is not None:
-        taken = earlier_records(Path(earlier), plan, failed=collect)
-        here = {record_place(record) for record in records}
-        records += [record for record in taken if record_place(record) not in here]
+    records = _known(works, [] if earlier is None else earlier_records(Path(earlier), plan))
+    if not collect:  # what failed is run again
+        records = [record for record in records if "failed" not in record]
     if collect and not records:
         raise RunDirectoryError(f"{place} has no finished cell of {name}; run it without collecting first.")
     there = {record_place(record) for record in records}
@@ -121,6 +118,15 @@ def cell_works(plan: Plan, folder: str | Path, device: str = "auto") -> list[Cel
     """
     place = _place(plan, folder)
     return [CellWork(cell, place / "cells", place.parent / "trained", device) for cell in plan.cells]
+
+
+def _known(works: list[CellWork], earlier: list[Record]) -> list[Record]:
+    """One record per cell that ended: what is here before what is taken, and what has numbers before what failed."""
+    ended = [record for work in works if (record := ended_record(work)) is not None]
+    known: dict[tuple[str, str, int], Record] = {}
+    for record in sorted([*ended, *earlier], key=lambda record: "failed" in record):
+        known.setdefault(record_place(record), record)
+    return list(known.values())
 
 
 def _place(plan: Plan, folder: str | Path) -> Path:
