@@ -7,7 +7,7 @@ from toy import TEXT, toy_spec
 
 from hebm.config import RunConfig, load_config
 from hebm.errors import ConfigError
-from hebm.reproduce import Spec, load_spec, spec_names
+from hebm.reproduce import Spec, load_spec, make_plan, spec_names
 from hebm.reproduce.spec import parse_spec
 
 TABLE_3 = {
@@ -158,6 +158,16 @@ def test_without_rows_there_is_one_per_run() -> None:
         ("gaussian", "gaussian", "twin"),
         ("other", "other", "other"),
     ]
+
+
+def test_a_run_may_have_suites_of_its_own() -> None:
+    """What only samples otherwise has no likelihood of its own; a suite that is not there is refused."""
+    spec = load_spec("ablation-steps")
+    suites = {cell.run: cell.suites for cell in make_plan(spec, "smoke").cells}
+    assert suites == {"k15": ("samples", "likelihood", "probe"), "k15_s60": ("samples",)}
+    runs = {key: run.model_copy(update={"suites": ("palmistry",)}) for key, run in spec.runs.items()}
+    with pytest.raises(ConfigError, match=r"ablation-steps cannot be run with this version.*palmistry"):
+        make_plan(spec.model_copy(update={"runs": runs}), "smoke")
 
 
 def test_smoke_overrides_come_before_the_sizes_own() -> None:

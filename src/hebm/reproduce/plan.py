@@ -113,7 +113,7 @@ def make_plan(
 
 def _require_suites(spec: Spec) -> None:
     try:
-        suite_names(list(spec.suites))
+        suite_names([*spec.suites, *(suite for run in spec.runs.values() for suite in run.suites or ())])
     except ConfigError as error:
         raise ConfigError(f"{spec.name} cannot be run with this version: {error}") from None
 
@@ -133,14 +133,15 @@ def _cells(spec: Spec, size: Size, column: str, runs: tuple[str, ...], seed: int
         trained = spec.runs[key].weights_of or key
         if trained not in made:
             config = _trained_config(spec, size, column, trained, seed)
-            made[trained] = Cell(trained, column, seed, config, spec.suites)
+            made[trained] = Cell(trained, column, seed, config, spec.runs[trained].suites or spec.suites)
     for key in runs:
         run = spec.runs[key]
         if run.weights_of is not None:
             parent = made[run.weights_of]
             config = parent.config.with_overrides([*run.overrides, *_of_run(spec, size, column, key)])
             _require_resting_nets(spec, key, parent, config)
-            made[key] = replace(parent, run=key, config=config, parent=parent)
+            suites = run.suites or spec.suites
+            made[key] = replace(parent, run=key, config=config, suites=suites, parent=parent)
     return list(made.values())
 
 

@@ -48,6 +48,8 @@ class RunSpec(Config):
     weights_of: str | None = None
     """Nothing is trained: the weights of this run, under other `sampler.*` or `evaluation.*` values, or with N(0, I) as
     prior (`prior.kind=gaussian`), which is the Gaussian twin where the prior was learned on nets at rest."""
+    suites: tuple[str, ...] | None = None
+    """What is evaluated of it; the specification's suites if null."""
 
 
 class Column(Config):
